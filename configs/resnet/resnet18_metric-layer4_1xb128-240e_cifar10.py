@@ -1,0 +1,8 @@
+_base_ = [
+    '../_base_/models/resnet18_metric.py',
+    '../_base_/datasets/cifar10_bs128.py',
+    '../_base_/schedules/adam_240e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(backbone=dict(stages_with_adaptive=(False, False, False, True)))

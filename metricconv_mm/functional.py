@@ -1,0 +1,119 @@
+"""The convolutions as functions of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from . import ops  # noqa: F401  declares the operators
+from .geometry import pair, reference_support
+
+IntPair = int | Sequence[int]
+
+
+def metric_conv2d(
+    input: Tensor,
+    metric: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    support: str | Tensor = 'onion',
+    stride: IntPair = 1,
+    padding: IntPair = 0,
+    dilation: IntPair = 1,
+    groups: int = 1,
+    mask: Tensor | None = None,
+    eps: float = 1e-6,
+) -> Tensor:
+    """Convolution over the unit tangent ball of a metric at every output pixel (Eq. 4).
+
+    out(p) = sum_k weight[k] mask[k] input(c(p) + s_k u_k / (F_p(u_k) + eps)) + bias, input read bilinearly and 0 outside the image, with c(p) the
+    centre of nn.Conv2d's window and (u_k, s_k) the reference support.
+
+    Args:
+        input: ``Tensor[N, C, H, W]``.
+        metric: ``Tensor[N, 5 * G, Ho, Wo]``, (m_xx, m_xy, m_yy, w_x, w_y) of each of G groups of input channels, in input's dtype or float32.
+        weight: ``Tensor[C_out, C / groups, rows, columns]``.
+        bias: ``Tensor[C_out]``.
+        support: 'onion', 'polar', 'grid', or a ``Tensor[K, 3]`` of (cos, sin, radius). ``dilation`` stretches 'grid' alone.
+        mask: ``Tensor[N, G * K, Ho, Wo]``, a factor for every sample.
+        eps: added to F.
+
+    Returns:
+        ``Tensor[N, C_out, Ho, Wo]``, Ho and Wo as those of nn.Conv2d.
+
+    Raises:
+        ValueError: for shapes, devices or names that do not fit.
+        TypeError: for dtypes that do not.
+    """
+    if isinstance(support, str):
+        size = tuple(weight.shape[2:]) if weight.dim() == 4 else (1, 1)
+        dtype = torch.float64 if metric.dtype == torch.float64 else torch.float32
+        support = reference_support(support, size, dilation, device=metric.device, dtype=dtype)
+    return torch.ops.metricconv_mm.metric_conv2d(
+        input, metric, weight, bias, mask, support, eps, pair(stride), pair(padding), pair(dilation), groups
+    )
+
+
+def shifted_conv2d(
+    input: Tensor,
+    shift: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: IntPair = 1,
+    padding: IntPair = 0,
+    dilation: IntPair = 1,
+    groups: int = 1,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Convolution whose whole window is shifted at every output pixel ("entire deformable" convolution, Sec. 2).
+
+    Args:
+        input: ``Tensor[N, C, H, W]``.
+        shift: ``Tensor[N, 2 * G, Ho, Wo]``, (dy, dx) in pixels, one for all taps, for each of G groups of input channels.
+        weight: ``Tensor[C_out, C / groups, rows, columns]``.
+        bias: ``Tensor[C_out]``.
+        mask: ``Tensor[N, G * K, Ho, Wo]``.
+
+    Returns:
+        ``Tensor[N, C_out, Ho, Wo]``.
+
+    Raises:
+        ValueError: for shapes or devices that do not fit.
+        TypeError: for dtypes that do not.
+    """
+    return torch.ops.metricconv_mm.shifted_conv2d(input, shift, weight, bias, mask, pair(stride), pair(padding), pair(dilation), groups)
+
+
+def deform_conv2d(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    stride: IntPair = 1,
+    padding: IntPair = 0,
+    dilation: IntPair = 1,
+    groups: int = 1,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Deformable convolution, v2 with a mask: every tap has an offset of its own.
+
+    Args:
+        input: ``Tensor[N, C, H, W]``.
+        offset: ``Tensor[N, G * 2 * K, Ho, Wo]`` in torchvision's layout: channel 2 k is dy and 2 k + 1 is dx of tap k (row by row), in pixels.
+        weight: ``Tensor[C_out, C / groups, rows, columns]``.
+        bias: ``Tensor[C_out]``.
+        mask: ``Tensor[N, G * K, Ho, Wo]``.
+
+    Returns:
+        ``Tensor[N, C_out, Ho, Wo]``.
+
+    Raises:
+        ValueError: for shapes or devices that do not fit.
+        TypeError: for dtypes that do not.
+    """
+    return torch.ops.metricconv_mm.deform_conv2d(input, offset, weight, bias, mask, pair(stride), pair(padding), pair(dilation), groups)

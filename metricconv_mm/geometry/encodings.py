@@ -1,0 +1,170 @@
+"""From the raw channels of a predictor to a metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .metrics import drift_norm, from_eigen, unit_vector
+
+
+class Limits(NamedTuple):
+    """The constants of an encoding."""
+
+    eps_w: float = 0.5
+    scale_range: tuple[float, float] = (0.1, 1.5)
+    eps_L: float = 0.01
+    eps: float = 1e-6
+
+
+class Encoding(NamedTuple):
+    """How raw channels become M; two more channels, the raw drift, follow them."""
+
+    channels: int
+    matrix: Callable[[Tensor, Limits], Tensor]
+    """raw[..., channels, H, W] -> M[..., 3, H, W]"""
+    initial: str
+    """a letter a channel: how the paper starts the predictor's weights; u(niform), r(andom) or s(mall)"""
+    isotropic: Callable[[float, Limits], list[float]]
+    """raw values of M = value * identity"""
+
+
+def _cholesky(raw: Tensor, limits: Limits) -> Tensor:
+    l11, l21, l22 = raw.unbind(-3)
+    l11, l22 = l11.abs() + limits.eps_L, l22.abs() + limits.eps_L
+    return torch.stack([l11 * l11, l11 * l21, l21 * l21 + l22 * l22], -3)
+
+
+def _ldl(raw: Tensor, limits: Limits) -> Tensor:
+    l21, d1, d2 = raw.unbind(-3)
+    d1, d2 = d1.abs() + limits.eps_L, d2.abs() + limits.eps_L
+    return torch.stack([d1, d1 * l21, d1 * l21 * l21 + d2], -3)
+
+
+def _spectral(raw: Tensor, limits: Limits) -> Tensor:
+    x, y, l1, l2 = raw.unbind(-3)
+    return from_eigen(*unit_vector(x, y, limits.eps), l1.abs() + limits.eps_L, l2.abs() + limits.eps_L)
+
+
+def _spectral_scaled(raw: Tensor, limits: Limits) -> Tensor:
+    x, y, l1, l2, scale = raw.unbind(-3)
+    low, high = limits.scale_range
+    scale = low + (high - low) * scale.sigmoid()
+    return from_eigen(*unit_vector(x, y, limits.eps), 2 * l1.sigmoid() * scale, 2 * l2.sigmoid() * scale)
+
+
+def _above_floor(value: float, limits: Limits) -> float:
+    if value < limits.eps_L:
+        raise ValueError(f'no raw value encodes {value:.3g} with eps_L={limits.eps_L}: choose eps_L below it')
+    return value - limits.eps_L
+
+
+def _isotropic_scaled(value: float, limits: Limits) -> list[float]:
+    low, high = limits.scale_range
+    if not value < 2 * high:
+        raise ValueError(f'eigenvalues stay below 2 * scale_range[1] = {2 * high:.3g}, so {value:.3g} cannot be encoded: choose a wider scale_range')
+    # the scale itself where it can be, so that both eigenvalues start in the middle of their sigmoid
+    scale = min(max(value, low + 0.05 * (high - low)), high - 0.05 * (high - low))
+    ratio, fraction = value / (2 * scale), (scale - low) / (high - low)
+    return [0.0, 0.0, *2 * [math.log(ratio / (1 - ratio))], math.log(fraction / (1 - fraction))]
+
+
+ENCODINGS: dict[str, Encoding] = {
+    'cholesky': Encoding(3, _cholesky, 'usu', lambda v, k: [_above_floor(v**0.5, k), 0.0, _above_floor(v**0.5, k)]),
+    'ldl': Encoding(3, _ldl, 'suu', lambda v, k: [0.0, _above_floor(v, k), _above_floor(v, k)]),
+    'spectral': Encoding(4, _spectral, 'rrrr', lambda v, k: [0.0, 0.0, _above_floor(v, k), _above_floor(v, k)]),
+    'spectral_scaled': Encoding(5, _spectral_scaled, 'rrsss', _isotropic_scaled),
+}
+
+#: name -> (how the norm n of the raw drift is bounded by 1 - eps_w, whether the factor is held constant in the backward pass)
+DRIFTS: dict[str, tuple[Callable[[Tensor, float], Tensor], bool]] = {
+    'sigmoid': (lambda n, bound: bound * (2 * n.sigmoid() - 1), False),
+    'sigmoid_detached': (lambda n, bound: bound * (2 * n.sigmoid() - 1), True),
+    'clip_detached': (lambda n, bound: n.clamp_max(bound), True),
+}
+
+
+def _bounded_drift(matrix: Tensor, drift: Tensor, strategy: str, limits: Limits) -> Tensor:
+    """The raw drift scaled so that ||w||_{M^-1} <= 1 - eps_w, with the paper's regularised inverse of M + eps."""
+    bound, detached = DRIFTS[strategy]
+    m_xx, m_xy, m_yy = matrix[..., 0, :, :] + limits.eps, matrix[..., 1, :, :], matrix[..., 2, :, :] + limits.eps
+    w_x, w_y = drift.unbind(-3)
+    adjugate = m_yy * w_x * w_x - 2 * m_xy * w_x * w_y + m_xx * w_y * w_y
+    norm = (adjugate / (m_xx * m_yy - m_xy * m_xy + limits.eps)).clamp_min(0).add(limits.eps).sqrt()
+    factor = bound(norm, 1 - limits.eps_w) / (norm + limits.eps)
+    return drift * (factor.detach() if detached else factor).unsqueeze(-3)
+
+
+def check_encoding(encoding: str, drift: str, limits: Limits) -> None:
+    """Raise ValueError for names that do not exist and constants that give no metric."""
+    if encoding not in ENCODINGS:
+        raise ValueError(f'unknown {encoding=}: choose one of {sorted(ENCODINGS)}')
+    if drift not in DRIFTS:
+        raise ValueError(f'unknown {drift=}: choose one of {sorted(DRIFTS)}')
+    if not 0 < limits.eps_w <= 1:
+        raise ValueError(f'expected 0 < eps_w <= 1 (1 is Riemannian, towards 0 more asymmetric), got eps_w={limits.eps_w}')
+    low, high = limits.scale_range
+    if not 0 < low < high:
+        raise ValueError(f'expected scale_range=(low, high) with 0 < low < high, got scale_range={limits.scale_range}')
+    if not (limits.eps_L > 0 and limits.eps > 0):
+        raise ValueError(f'expected eps_L > 0 and eps > 0, got eps_L={limits.eps_L}, eps={limits.eps}')
+
+
+def encode_metric(
+    raw: Tensor,
+    encoding: str = 'spectral_scaled',
+    drift: str = 'sigmoid_detached',
+    eps_w: float = 0.5,
+    scale_range: tuple[float, float] = (0.1, 1.5),
+    eps_L: float = 0.01,
+    eps: float = 1e-6,
+) -> Tensor:
+    """A Randers metric from unconstrained channels (Algs. 1-3 of the paper).
+
+    'cholesky': L11, L21, L22; M = L L^T with |.| + eps_L on the diagonal. 'ldl': L21, d1, d2. 'spectral': v_x, v_y, l1, l2;
+    M = R diag(|l| + eps_L) R^T, R's first column v / ||v||, exactly orthonormal, and the axes where ||v|| < eps. 'spectral_scaled':
+    v_x, v_y, l1, l2, S; eigenvalues 2 sigmoid(l) Lambda, Lambda = low + (high - low) sigmoid(S). Two drift channels (w_x, w_y) follow.
+    The drift is scaled by n' / n, n = ||w||_{M^-1}: 'sigmoid' n' = (1 - eps_w) (2 sigmoid(n) - 1), 'sigmoid_detached' the same with the
+    factor constant in the backward pass, 'clip_detached' n' = min(n, 1 - eps_w). n is the paper's regularised norm, with eps added to M, to its
+    determinant and under the root: it is too small where det M is not far above eps, and there alone w can exceed its bound. Follow with
+    :func:`clip_drift`, as the layers do, for a metric that is positive everywhere.
+
+    Args:
+        raw: ``Tensor[N, C, H, W]``; C = 5 for 'cholesky' and 'ldl', 6 for 'spectral', 7 for 'spectral_scaled'.
+        eps_w: 1 - the largest asymmetry; 1 is Riemannian (w = 0).
+
+    Returns:
+        ``Tensor[N, 5, H, W]``.
+
+    Raises:
+        ValueError: for a wrong channel count, unknown names, eps_w outside (0, 1], or a reversed scale_range.
+    """
+    limits = Limits(eps_w, tuple(scale_range), eps_L, eps)  # type: ignore[arg-type]
+    check_encoding(encoding, drift, limits)
+    kind = ENCODINGS[encoding]
+    if raw.dim() < 3 or raw.shape[-3] != kind.channels + 2:
+        raise ValueError(f'encoding {encoding!r} needs raw [N, {kind.channels + 2}, H, W], got raw.shape={tuple(raw.shape)}')
+    matrix = kind.matrix(raw[..., : kind.channels, :, :], limits)
+    if eps_w == 1:
+        return torch.cat([matrix, torch.zeros_like(matrix[..., :2, :, :])], -3)
+    return torch.cat([matrix, _bounded_drift(matrix, raw[..., kind.channels :, :, :], drift, limits)], -3)
+
+
+def clip_drift(metric: Tensor, ceiling: float) -> Tensor:
+    """The metric with its drift shortened, where needed, to ||w||_{M^-1} <= ceiling.
+
+    Args:
+        metric: ``Tensor[..., 5, H, W]``; M positive definite.
+        ceiling: below 1, so that F is positive (Prop. 1). The scale is constant in the backward pass.
+    """
+    scale = (ceiling / drift_norm(metric.detach())).clamp_max(1).unsqueeze(-3)
+    return torch.cat([metric[..., :3, :, :], metric[..., 3:, :, :] * scale], -3)
+
+
+def isotropic_raw(value: float, encoding: str, limits: Limits) -> list[float]:
+    """Raw channels, drift included, that :func:`encode_metric` turns into M = value * identity, w = 0."""
+    return [*ENCODINGS[encoding].isotropic(value, limits), 0.0, 0.0]

@@ -1,0 +1,67 @@
+"""What tools/train.py and tools/test.py share: from the command line and a config to a runner."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from .compat import prepare_distributed_cpu
+
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that training and testing have in common, with mmpretrain's names."""
+    parser.add_argument('--work-dir', help='folder for logs and checkpoints (default: work_dirs/NAME_OF_CONFIG)')
+    parser.add_argument('--amp', action='store_true', help='mixed precision; bfloat16 autocast where there is no GPU')
+    parser.add_argument('--no-pin-memory', action='store_true', help='do not pin the memory of dataloaders')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override entries of the config')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none', help='what started the processes')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """The config with the common options merged in; exits with a message if there is no such file."""
+    if not Path(args.config).is_file():
+        sys.exit(f'no config {args.config!r}: see configs/ for those of this project')
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    cfg = Config.fromfile(args.config)
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    pin = torch.cuda.is_available() and not args.no_pin_memory
+    for field in LOADERS:
+        if cfg.get(field) is not None:
+            loader = cfg[field]
+            loader.setdefault('pin_memory', pin)
+            loader.setdefault('persistent_workers', loader.get('num_workers', 0) > 0)
+            loader.setdefault('collate_fn', dict(type='default_collate'))
+            if args.no_pin_memory:
+                loader.pin_memory = False
+    return cfg
+
+
+def finish_config(cfg: Config, args: argparse.Namespace) -> Config:
+    """Apply --cfg-options last, and what a run without a GPU needs."""
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    for field in LOADERS:
+        if cfg.get(field) is not None and cfg[field].get('num_workers', 0) == 0:
+            cfg[field].persistent_workers = False
+    prepare_distributed_cpu(cfg)
+    return cfg
+
+
+def build_runner(cfg: Config) -> Any:
+    """mmengine's Runner, or the one that the config's runner_type names."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

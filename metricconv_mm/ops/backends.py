@@ -1,0 +1,74 @@
+"""Which backend runs a call, and why another one does not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from . import reference
+from .call import Call
+from .reference import Gradients
+
+ENVIRONMENT_VARIABLE = 'METRICCONV_BACKEND'
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An implementation of every operator.
+
+    ``missing()`` says what this machine lacks to run it, ``refusal(call)`` why it cannot run this call; None means that it can.
+    """
+
+    name: str
+    missing: Callable[[], str | None]
+    refusal: Callable[[Call], str | None]
+    forward: Callable[[Call], Tensor]
+    backward: Callable[[Call, Tensor, tuple[bool, bool, bool, bool]], Gradients]
+
+
+#: in the order in which 'auto' tries them
+BACKENDS: dict[str, Backend] = {
+    'reference': Backend('reference', lambda: None, lambda call: None, reference.forward, reference.backward),
+}
+
+_requested: ContextVar[str | None] = ContextVar('metricconv_backend', default=None)
+
+
+def _check_name(name: str) -> None:
+    if name != 'auto' and name not in BACKENDS:
+        raise ValueError(f'unknown backend {name!r}: choose one of {["auto", *BACKENDS]}')
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Run the operators inside the block on the named backend, or on the fastest that can with 'auto'.
+
+    Raises:
+        ValueError: for an unknown name.
+        RuntimeError: when a call cannot run on the named backend, with the reason.
+    """
+    _check_name(name)
+    token = _requested.set(name)
+    try:
+        yield
+    finally:
+        _requested.reset(token)
+
+
+def select(call: Call) -> Backend:
+    """The backend asked for by :func:`use_backend` or the METRICCONV_BACKEND variable; else the first that can run the call."""
+    name = _requested.get() or os.environ.get(ENVIRONMENT_VARIABLE) or 'auto'
+    _check_name(name)
+    candidates = BACKENDS.values() if name == 'auto' else [BACKENDS[name]]
+    reasons = []
+    for backend in candidates:
+        reason = backend.missing() or backend.refusal(call)
+        if reason is None:
+            return backend
+        reasons.append(f'{backend.name}: {reason}')
+    raise RuntimeError(f'{call.operator} cannot run on backend {name!r}. ' + '; '.join(reasons))
