@@ -6,7 +6,7 @@ Images are rows of channels, ``[N * G * H * W, C / G]``, so that a bilinear samp
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -23,22 +23,48 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-class Corners(NamedTuple):
-    """The four neighbours of every sample, leading dimension 4: (top left, top right, bottom left, bottom right)."""
+class Sides(NamedTuple):
+    """The two pixels on either side of every sample along one axis, ``[N, G, P, K]`` each: (before, after)."""
 
-    index: Tensor
-    """row of the neighbour, ``[4, N, G, P, K]``"""
-    inside: Tensor
-    """whether the neighbour is a pixel of the image; others count as 0"""
-    x: Tensor
-    """fraction of the way to the right neighbour, ``[N, G, P, K]``"""
-    y: Tensor
-    """fraction of the way to the lower neighbour"""
+    index: tuple[Tensor, Tensor]
+    """pixel, clamped into the image"""
+    weight: tuple[Tensor, Tensor]
+    """linear weight; 0 outside the image"""
+    slope: tuple[Tensor, Tensor]
+    """derivative of the weight by the position: -1 or 1; 0 outside the image"""
 
-    def weights(self) -> Tensor:
-        left, top = 1 - self.x, 1 - self.y
-        bilinear = torch.stack([left * top, self.x * top, left * self.y, self.x * self.y])
-        return torch.where(self.inside, bilinear, torch.zeros_like(bilinear))
+
+def _sides(position: Tensor, size: int) -> Sides:
+    # clamped to where both sides are outside, so that no index overflows; NaN becomes pixel 0 with a weight of NaN
+    position = position.clamp(-2, size + 1)
+    before = position.detach().floor()
+    fraction = position - before
+    index, weight, slope = [], [], []
+    for pixel, share, sign in ((before, 1 - fraction, -1.0), (before + 1, fraction, 1.0)):
+        outside = (pixel < 0) | (pixel > size - 1)
+        index.append(pixel.clamp(0, size - 1).nan_to_num(0.0).long())
+        weight.append(share.masked_fill(outside, 0.0))
+        slope.append(torch.full_like(pixel, sign).masked_fill(outside, 0.0))
+    return Sides((index[0], index[1]), (weight[0], weight[1]), (slope[0], slope[1]))
+
+
+@dataclass(frozen=True)
+class Corners:
+    """The four neighbours of every sample, ``[N, G, P, K]`` each."""
+
+    rows: Sides
+    columns: Sides
+    offset: Tensor
+    """row of the image's first pixel, ``[N, G, 1, 1]``"""
+    width: int
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """(row of the neighbour, its bilinear weight, the weight's derivatives by x and by y), corner by corner."""
+        for r in (0, 1):
+            for c in (0, 1):
+                index = self.rows.index[r] * self.width + self.columns.index[c] + self.offset
+                weight = self.rows.weight[r] * self.columns.weight[c]
+                yield index, weight, self.rows.weight[r] * self.columns.slope[c], self.rows.slope[r] * self.columns.weight[c]
 
 
 def samples(call: Call) -> Tensor:
@@ -55,19 +81,10 @@ def _corners(call: Call, displacement: Tensor) -> Corners:
     for axis, count in enumerate(call.output_size):
         first = call.dilation[axis] * (call.kernel_size[axis] - 1) / 2 - call.padding[axis]
         axes.append(torch.arange(count, dtype=displacement.dtype, device=displacement.device) * call.stride[axis] + first)
-    # clamped to where every neighbour is outside; what is left of NaN goes to pixel 0, with a weight that is NaN
-    x = (displacement[:, :, :, 0] + axes[1]).clamp(-2, width + 1).flatten(3).transpose(2, 3)
-    y = (displacement[:, :, :, 1] + axes[0][:, None]).clamp(-2, height + 1).flatten(3).transpose(2, 3)
-    left, top = x.detach().floor(), y.detach().floor()
-    image = torch.arange(n * groups, device=x.device).view(n, groups, 1, 1) * (height * width)
-    index, inside = [], []
-    for row in (top, top + 1):
-        for column in (left, left + 1):
-            outside = (row < 0) | (row >= height) | (column < 0) | (column >= width)
-            pixel = (row.clamp(0, height - 1) * width + column.clamp(0, width - 1)).nan_to_num(0.0)
-            index.append(pixel.long() + image)
-            inside.append(~outside)
-    return Corners(torch.stack(index), torch.stack(inside), x - left, y - top)
+    x = (displacement[:, :, :, 0] + axes[1]).flatten(3).transpose(2, 3)
+    y = (displacement[:, :, :, 1] + axes[0][:, None]).flatten(3).transpose(2, 3)
+    images = torch.arange(n * groups, device=x.device).view(n, groups, 1, 1) * (height * width)
+    return Corners(_sides(y, height), _sides(x, width), images, width)
 
 
 def _rows(image: Tensor, groups: int) -> Tensor:
@@ -125,8 +142,8 @@ def _forward(call: Call) -> Tensor:
     rows = _rows(call.input.to(dtype), call.parameter_groups)
     corners = _corners(call, samples(call))
     columns = torch.zeros((), dtype=dtype, device=rows.device)
-    for index, weight in zip(corners.index, corners.weights().to(dtype), strict=True):
-        columns = torch.addcmul(columns, _neighbours(rows, index), weight.unsqueeze(-1))
+    for index, weight, _, _ in corners:
+        columns = torch.addcmul(columns, _neighbours(rows, index), weight.to(dtype).unsqueeze(-1))
     mask = _mask(call, dtype)
     if mask is not None:
         columns = columns * mask.unsqueeze(-1)
@@ -164,56 +181,37 @@ def backward(call: Call, grad: Tensor, needs: tuple[bool, bool, bool, bool]) -> 
 def _backward(call: Call, grad: Tensor, needs: tuple[bool, bool, bool, bool]) -> Gradients:
     need_input, need_parameter, need_weight, need_mask = needs
     dtype, groups = accumulation_dtype(call.input.dtype), call.parameter_groups
-    rows = _rows(call.input.to(dtype), groups)
+    rows, mask = _rows(call.input.to(dtype), groups), _mask(call, dtype)
     displacement = samples(call)
-    corners = _corners(call, displacement)
-    weights, mask = corners.weights().to(dtype), _mask(call, dtype)
     grad = grad.to(dtype).reshape(grad.shape[0], call.groups, call.weight.shape[0] // call.groups, grad.shape[2] * grad.shape[3])
     grad_columns = _from_columns(torch.einsum('ngop,gokc->npkgc', grad, _kernel(call, dtype)), groups)
-    grad_input = grad_parameter = grad_weight = grad_mask = None
-
-    if need_weight or need_mask or need_parameter:
-        columns = torch.zeros_like(grad_columns)
-        slopes = []
-        for index, weight in zip(corners.index, weights, strict=True):
-            neighbour = _neighbours(rows, index)
-            columns.addcmul_(neighbour, weight.unsqueeze(-1))
-            if need_parameter:
-                slopes.append((neighbour * grad_columns).sum(-1))
-        if need_mask:
-            per_tap = (columns * grad_columns).sum(-1).transpose(2, 3)
-            grad_mask = per_tap.flatten(1, 2).reshape(call.mask.shape).to(call.input.dtype)  # type: ignore[union-attr]
-        if need_weight:
-            masked = columns if mask is None else columns * mask.unsqueeze(-1)
-            grad_weight = torch.einsum('npkgc,ngop->gokc', _to_columns(masked, call.groups), grad)
-            grad_weight = grad_weight.transpose(2, 3).reshape(call.weight.shape)
+    # of the samples before the mask
+    grad_samples = grad_columns if mask is None else grad_columns * mask.unsqueeze(-1)
+    columns, grad_rows = torch.zeros_like(grad_columns), torch.zeros_like(rows)
+    grad_x = grad_y = torch.zeros((), dtype=dtype, device=rows.device)
+    for index, weight, by_x, by_y in _corners(call, displacement):
+        weight = weight.to(dtype).unsqueeze(-1)
+        if need_parameter or need_weight or need_mask:
+            neighbours = _neighbours(rows, index)
+        if need_weight or need_mask:
+            columns.addcmul_(neighbours, weight)
         if need_parameter:
-            grad_parameter = _position_gradient(call, displacement, corners, slopes, mask)
+            dot = (neighbours * grad_samples).sum(-1)
+            grad_x, grad_y = grad_x + dot * by_x, grad_y + dot * by_y
+        if need_input:
+            grad_rows.index_add_(0, index.flatten(), (grad_samples * weight).flatten(0, -2))
+
+    grad_input = grad_parameter = grad_weight = grad_mask = None
     if need_input:
-        if mask is not None:
-            grad_columns = grad_columns * mask.unsqueeze(-1)
-        grad_rows = torch.zeros_like(rows)
-        for index, weight in zip(corners.index, weights, strict=True):
-            grad_rows.index_add_(0, index.flatten(), (grad_columns * weight.unsqueeze(-1)).flatten(0, -2))
         n, _, height, width = call.input.shape
-        grad_input = grad_rows.view(n, groups, height * width, rows.shape[1]).transpose(2, 3).reshape(call.input.shape)
-        grad_input = grad_input.to(call.input.dtype)
+        grad_input = grad_rows.view(n, groups, height * width, rows.shape[1]).transpose(2, 3).reshape(call.input.shape).to(call.input.dtype)
+    if need_parameter:
+        per_tap = torch.stack([grad_x, grad_y], 2).movedim(4, 2).reshape(displacement.shape).to(displacement.dtype)
+        parameter = call.parameter.to(displacement.dtype).unflatten(1, (groups, call.parameter.shape[1] // groups))
+        grad_parameter = call.transform.vjp(parameter, call.tap_grid(), per_tap).flatten(1, 2).to(call.parameter.dtype)
+    if need_mask and call.mask is not None:
+        grad_mask = (columns * grad_columns).sum(-1).transpose(2, 3).reshape(call.mask.shape).to(call.input.dtype)
+    if need_weight:
+        masked = columns if mask is None else columns * mask.unsqueeze(-1)
+        grad_weight = torch.einsum('npkgc,ngop->gokc', _to_columns(masked, call.groups), grad).transpose(2, 3).reshape(call.weight.shape)
     return Gradients(grad_input, grad_parameter, grad_weight, grad_mask)
-
-
-def _position_gradient(call: Call, displacement: Tensor, corners: Corners, slopes: list[Tensor], mask: Tensor | None) -> Tensor:
-    """From the gradient of the bilinear weights, through the positions, to the parameter."""
-    zero = torch.zeros_like(slopes[0])
-    top_left, top_right, low_left, low_right = (
-        torch.where(inside, slope, zero) for inside, slope in zip(corners.inside, slopes, strict=True)
-    )
-    x, y = corners.x.to(zero.dtype), corners.y.to(zero.dtype)
-    grad_x = (1 - y) * (top_right - top_left) + y * (low_right - low_left)
-    grad_y = (1 - x) * (low_left - top_left) + x * (low_right - top_right)
-    if mask is not None:
-        grad_x, grad_y = grad_x * mask, grad_y * mask
-    grad_samples = torch.stack([grad_x, grad_y], 2).transpose(3, 4)
-    grad_samples = grad_samples.transpose(2, 3).reshape(displacement.shape).to(displacement.dtype)
-    groups = call.parameter_groups
-    parameter = call.parameter.to(displacement.dtype).unflatten(1, (groups, call.parameter.shape[1] // groups))
-    return call.transform.vjp(parameter, call.tap_grid(), grad_samples).flatten(1, 2).to(call.parameter.dtype)

@@ -1,0 +1,41 @@
+PYTHON ?= python3
+VENV ?= .venv
+UPSTREAM ?= .venv-upstream
+TORCH ?= torch==2.14.1 torchvision==0.29.1
+# OpenMMLab's own releases, installed over the environment of $(VENV): only what differs is installed again
+UPSTREAM_STACK ?= mmengine==0.10.7 mmcv-lite==2.2.0 mmpretrain==1.2.0 'setuptools<82'
+BIN = $(VENV)/bin
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+
+.PHONY: env demo test lint clean
+
+env: $(VENV)/.ready
+
+$(VENV)/.ready: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP_INSTALL) 'setuptools>=77' wheel $(TORCH)
+	$(BIN)/python $(PIP_INSTALL) --no-build-isolation -e '.[onedl,timm,dev]'
+	touch $@
+
+$(UPSTREAM)/.ready: $(VENV)/.ready
+	$(PYTHON) -m venv $(UPSTREAM)
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	    > $$($(UPSTREAM)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/base.pth
+	$(UPSTREAM)/bin/python $(PIP_INSTALL) $(UPSTREAM_STACK)
+	touch $@
+
+demo: $(VENV)/.ready
+	$(BIN)/python tools/demo.py
+
+# one thread a process: the tests run in two, and threads that outnumber the cores wait for each other
+test: $(VENV)/.ready $(UPSTREAM)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(UPSTREAM)/bin/python -m pytest -q -m stack tests/integrations
+
+lint: $(VENV)/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) $(UPSTREAM) work_dirs build dist *.egg-info metricconv_mm/.mim

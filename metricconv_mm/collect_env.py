@@ -1,0 +1,53 @@
+"""What is installed and what runs: ``python -m metricconv_mm.collect_env``."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+import torch
+
+from . import __version__
+from .ops import BACKENDS
+
+STACKS = {
+    'onedl': ('onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain'),
+    'upstream': ('mmengine', 'mmcv-lite', 'mmcv', 'mmpretrain'),
+}
+OTHERS = ('torchvision', 'timm', 'triton', 'mmdet', 'mmsegmentation', 'numpy', 'tensorboard')
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
+
+
+def openmmlab_stack() -> str:
+    """Which distribution of OpenMMLab is installed, or what is missing of it."""
+    found = {name: [f'{d} {v}' for d in names if (v := _version(d))] for name, names in STACKS.items()}
+    present = [f'{name} ({", ".join(packages)})' for name, packages in found.items() if packages]
+    missing = [module for module in ('mmengine', 'mmcv', 'mmpretrain') if find_spec(module) is None]
+    if missing:
+        return f"{' and '.join(present) or 'none'}; missing: {', '.join(missing)}: pip install 'metricconv_mm[onedl]' or 'metricconv_mm[mm]'"
+    return ' and '.join(present) + ('; two stacks share import names: keep one' if len(present) > 1 else '')
+
+
+def lines() -> Iterator[str]:
+    """The report, line by line."""
+    yield f'metricconv_mm: {__version__}'
+    yield f'Python: {platform.python_version()} on {platform.platform()}'
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else 'no GPU'
+    yield f'torch: {torch.__version__}, {cuda}, {torch.get_num_threads()} CPU threads'
+    yield f'OpenMMLab: {openmmlab_stack()}'
+    for name in OTHERS:
+        yield f'{name}: {_version(name) or "not installed"}'
+    for name, backend in BACKENDS.items():
+        yield f'backend {name}: {backend.missing() or "runs"}'
+
+
+if __name__ == '__main__':
+    print('\n'.join(lines()))

@@ -1,0 +1,54 @@
+"""Build metricconv_mm; configs and tools go into metricconv_mm/.mim, where OpenMMLab's mim looks for them."""
+
+import os
+import runpy
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+from setuptools.command.editable_wheel import editable_wheel
+
+ROOT = Path(__file__).resolve().parent
+MIM = ('configs', 'tools')
+
+
+class BuildWithConfigs(build_py):
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            for name in MIM:
+                shutil.copytree(ROOT / name, Path(self.build_lib) / 'metricconv_mm' / '.mim' / name, dirs_exist_ok=True)
+
+
+class EditableWithConfigs(editable_wheel):
+    def run(self):
+        folder = ROOT / 'metricconv_mm' / '.mim'
+        folder.mkdir(exist_ok=True)
+        for name in MIM:
+            link = folder / name
+            if not link.exists():
+                link.symlink_to(os.path.relpath(ROOT / name, folder), target_is_directory=True)
+        super().run()
+
+
+timm = ['timm>=1.0.31']
+common = ['matplotlib>=3.8', 'tensorboard>=2.14', 'torchvision>=0.26']
+setup(
+    name='metricconv_mm',
+    version=runpy.run_path(str(ROOT / 'metricconv_mm' / 'version.py'))['__version__'],
+    description='Metric, shifted and deformable convolutions for PyTorch, OpenMMLab and timm models',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    license='Apache-2.0',
+    python_requires='>=3.10',
+    packages=find_packages(include=['metricconv_mm', 'metricconv_mm.*']),
+    install_requires=['torch>=2.11'],
+    extras_require={
+        'onedl': ['onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmpretrain>=1.3.6', *common],
+        'mm': ['mmengine>=0.10.7', 'mmcv-lite>=2.2.0', 'mmpretrain>=1.2.0', 'setuptools<82', *common],
+        'timm': timm,
+        'dev': ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100', 'ruff>=0.15', 'mypy>=1.15', 'pre-commit>=4'],
+    },
+    cmdclass={'build_py': BuildWithConfigs, 'editable_wheel': EditableWithConfigs},
+)
