@@ -57,7 +57,7 @@ def gradient_metric(
     if not (iota > 0 and anisotropy >= 0):
         raise ValueError(f'expected iota > 0 and anisotropy >= 0, got {iota=}, {anisotropy=}')
     g_x, g_y = sobel(image.mean(1, keepdim=True))
-    length = torch.hypot(g_x, g_y)
+    length = (g_x * g_x + g_y * g_y).clamp_min(torch.finfo(image.dtype).tiny).sqrt()
     largest = length.amax((-2, -1), keepdim=True).clamp_min(torch.finfo(image.dtype).tiny)
     gain = 1 + anisotropy * length / largest
     if elongate == 'none':

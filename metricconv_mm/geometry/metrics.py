@@ -110,10 +110,11 @@ def dual(metric: Tensor) -> Tensor:
 
 def unit_vector(x: Tensor, y: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """(x, y) scaled to length one, and (1, 0) where it is shorter than ``eps`` and has no direction to speak of."""
+    short = torch.hypot(x.detach(), y.detach()) < eps
+    # replaced before the norm is taken: its gradient at zero is NaN, which no later mask would remove
+    x, y = x.masked_fill(short, 1.0), y.masked_fill(short, 0.0)
     length = torch.hypot(x, y)
-    short = length < eps
-    safe = torch.where(short, torch.ones_like(length), length)
-    return torch.where(short, torch.ones_like(x), x / safe), torch.where(short, torch.zeros_like(y), y / safe)
+    return x / length, y / length
 
 
 def from_eigen(x: Tensor, y: Tensor, along: Tensor, across: Tensor) -> Tensor:

@@ -163,6 +163,9 @@ class AdaptiveConv2d(nn.Module):
         if self.modulation:
             self.predictor.initialise(self.parameter_groups * channels, 'z' * (self.parameter_groups * self.taps))
 
+    def init_weights(self) -> None:
+        """Keep what the constructor or a checkpoint set: mmcv's ConvModule leaves alone what has this method, and re-initialises the rest."""
+
     def forward(self, input: Tensor) -> Tensor:
         batched = self._batched(input)
         padded, padding = self._pad(batched)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .call import Call
 
@@ -121,6 +121,17 @@ def _neighbours(rows: Tensor, index: Tensor) -> Tensor:
     return rows.index_select(0, index.flatten()).view(*index.shape, rows.shape[1])
 
 
+def _bilinear(rows: Tensor, corners: Corners, differentiable: bool) -> Tensor:
+    """The samples ``[N, G, P, K, C / G]``: weighted sums of four rows."""
+    corner = [(index, weight.to(rows.dtype)) for index, weight, _, _ in corners]
+    if differentiable:
+        return sum(_neighbours(rows, index) * weight.unsqueeze(-1) for index, weight in corner)  # type: ignore[return-value]
+    # in one pass, but differentiable only once
+    index, weight = (torch.stack(part, -1) for part in zip(*corner, strict=True))
+    columns = nn.functional.embedding_bag(index.view(-1, 4), rows, mode='sum', per_sample_weights=weight.view(-1, 4))
+    return columns.view(*index.shape[:-1], rows.shape[1])
+
+
 def _parts(call: Call, *more: Tensor) -> Iterator[tuple[Call, tuple[Tensor, ...]]]:
     """The call, and tensors beside it, cut along the batch so that the samples of a part stay in cache."""
     per_image = call.input.shape[1] * call.taps * call.output_size[0] * call.output_size[1]
@@ -131,19 +142,16 @@ def _parts(call: Call, *more: Tensor) -> Iterator[tuple[Call, tuple[Tensor, ...]
         yield replace(call, input=call.input[batch], parameter=call.parameter[batch], mask=mask), tuple(t[batch] for t in more)
 
 
-def forward(call: Call) -> Tensor:
-    """The operator itself, differentiable any number of times by autograd."""
-    out = torch.cat([_forward(part) for part, _ in _parts(call)])
+def forward(call: Call, differentiable: bool = False) -> Tensor:
+    """The operator itself; if ``differentiable``, any number of times by autograd."""
+    out = torch.cat([_forward(part, differentiable) for part, _ in _parts(call)])
     return out.contiguous(memory_format=call.memory_format())
 
 
-def _forward(call: Call) -> Tensor:
+def _forward(call: Call, differentiable: bool) -> Tensor:
     dtype = accumulation_dtype(call.input.dtype)
     rows = _rows(call.input.to(dtype), call.parameter_groups)
-    corners = _corners(call, samples(call))
-    columns = torch.zeros((), dtype=dtype, device=rows.device)
-    for index, weight, _, _ in corners:
-        columns = torch.addcmul(columns, _neighbours(rows, index), weight.to(dtype).unsqueeze(-1))
+    columns = _bilinear(rows, _corners(call, samples(call)), differentiable)
     mask = _mask(call, dtype)
     if mask is not None:
         columns = columns * mask.unsqueeze(-1)
@@ -187,19 +195,14 @@ def _backward(call: Call, grad: Tensor, needs: tuple[bool, bool, bool, bool]) ->
     grad_columns = _from_columns(torch.einsum('ngop,gokc->npkgc', grad, _kernel(call, dtype)), groups)
     # of the samples before the mask
     grad_samples = grad_columns if mask is None else grad_columns * mask.unsqueeze(-1)
-    columns, grad_rows = torch.zeros_like(grad_columns), torch.zeros_like(rows)
+    corners, grad_rows = _corners(call, displacement), torch.zeros_like(rows)
     grad_x = grad_y = torch.zeros((), dtype=dtype, device=rows.device)
-    for index, weight, by_x, by_y in _corners(call, displacement):
-        weight = weight.to(dtype).unsqueeze(-1)
-        if need_parameter or need_weight or need_mask:
-            neighbours = _neighbours(rows, index)
-        if need_weight or need_mask:
-            columns.addcmul_(neighbours, weight)
+    for index, weight, by_x, by_y in corners:
         if need_parameter:
-            dot = (neighbours * grad_samples).sum(-1)
+            dot = (_neighbours(rows, index) * grad_samples).sum(-1)
             grad_x, grad_y = grad_x + dot * by_x, grad_y + dot * by_y
         if need_input:
-            grad_rows.index_add_(0, index.flatten(), (grad_samples * weight).flatten(0, -2))
+            grad_rows.index_add_(0, index.flatten(), (grad_samples * weight.to(dtype).unsqueeze(-1)).flatten(0, -2))
 
     grad_input = grad_parameter = grad_weight = grad_mask = None
     if need_input:
@@ -209,6 +212,7 @@ def _backward(call: Call, grad: Tensor, needs: tuple[bool, bool, bool, bool]) ->
         per_tap = torch.stack([grad_x, grad_y], 2).movedim(4, 2).reshape(displacement.shape).to(displacement.dtype)
         parameter = call.parameter.to(displacement.dtype).unflatten(1, (groups, call.parameter.shape[1] // groups))
         grad_parameter = call.transform.vjp(parameter, call.tap_grid(), per_tap).flatten(1, 2).to(call.parameter.dtype)
+    columns = _bilinear(rows, corners, differentiable=False) if need_weight or need_mask else rows
     if need_mask and call.mask is not None:
         grad_mask = (columns * grad_columns).sum(-1).transpose(2, 3).reshape(call.mask.shape).to(call.input.dtype)
     if need_weight:

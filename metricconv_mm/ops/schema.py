@@ -112,7 +112,7 @@ def _register_autograd(name: str, qualified: str) -> None:
         with torch.enable_grad():
             call = _call(name, input, parameter, weight, None, mask, *support, *ctx.rest)  # type: ignore[arg-type]
             leaves = [(leaf, g) for leaf, g, n in zip((input, parameter, weight, mask), grads, ctx.needs, strict=True) if n]
-            firsts = torch.autograd.grad(reference.forward(call), [leaf for leaf, _ in leaves], grad, create_graph=True, allow_unused=True)
+            firsts = torch.autograd.grad(reference.forward(call, differentiable=True), [leaf for leaf, _ in leaves], grad, create_graph=True, allow_unused=True)
             product = sum((first * g).sum() for first, (_, g) in zip(firsts, leaves, strict=True) if first is not None)
             wanted = [t for t in (grad, input, parameter, weight, mask) if t is not None]
             seconds = iter(torch.autograd.grad(product, wanted, allow_unused=True))

@@ -66,7 +66,7 @@ def test_formulas_of_the_paper(encoding, drift):
 @every_drift
 def test_metrics_are_positive_and_bounded(encoding, drift):
     eps_w, eps = 0.2, 1e-6
-    metric = encode_metric(raw_channels(encoding, 4, 8, 8), encoding, drift, eps_w=eps_w, eps=eps)
+    metric = encode_metric(raw_channels(encoding, 4, 8, 8), encoding, drift, eps_w=eps_w, eps_L=0.1, eps=eps)
     assert is_positive(metric).all()
     m_xx, m_xy, m_yy = metric[:, :3].unbind(1)
     # eps, added to M and to its determinant, makes the norm that is bounded too small by this much
@@ -179,6 +179,16 @@ def test_clipped_drift_is_positive_even_where_the_matrix_is_nearly_singular(dtyp
     assert is_positive(clipped).all()
     angles = torch.arange(0, 360, 7.5, dtype=dtype).deg2rad()
     assert (randers_norm(clipped.unsqueeze(1), torch.stack([angles.cos(), angles.sin()], 1)[..., None, None]) > 0).all()
+
+
+@pytest.mark.parametrize('matrix', [(0, 0, 0), (100, 100, 100), (3e4, -3e4, 3e4), (1, 0, 1e-12)], ids=str)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_clipped_drift_of_a_singular_matrix_is_finite(matrix, dtype):
+    metric = torch.tensor([*matrix, 0.3, 0.4], dtype=dtype).view(5, 1, 1)
+    clipped = clip_drift(metric, 0.99)
+    assert clipped.isfinite().all()
+    angles = torch.arange(0, 360, 7.5, dtype=dtype).deg2rad()
+    assert (randers_norm(clipped, torch.stack([angles.cos(), angles.sin()], 1)[..., None, None]) >= 0).all()
 
 
 def test_clipping_leaves_short_drifts_and_directions_alone(random_metric):

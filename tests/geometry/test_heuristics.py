@@ -109,6 +109,15 @@ def test_gradient_with_respect_to_the_image_passes_gradcheck():
     assert torch.autograd.gradcheck(lambda x: gradient_metric(x, anisotropy=5.0, tau=0.5), image)
 
 
+@pytest.mark.parametrize('tau', [0, 0.5])
+def test_gradient_with_respect_to_a_flat_image_is_finite(tau):
+    image = torch.zeros(1, 1, 6, 6)
+    image[..., 4:] = 1
+    image.requires_grad_()
+    gradient_metric(image, tau=tau).square().sum().backward()
+    assert image.grad.isfinite().all()
+
+
 def test_nan_is_not_hidden():
     images = torch.rand(2, 1, 5, 5)
     images[0, 0, 2, 2] = math.nan

@@ -97,7 +97,8 @@ def test_a_support_can_be_given_as_a_tensor(draw, lopsided):
 def test_batches_are_images_side_by_side(name, operator, draw, lopsided):
     tensors = draw(name, 33, requires_grad=True)
     input, parameter, weight, bias, mask = tensors
-    alone = [operator(name, *images[:2], weight, bias, images[2], **lopsided) for images in zip(*(t.split(1) for t in (input, parameter, mask)), strict=True)]
+    images = zip(input.split(1), parameter.split(1), mask.split(1), strict=True)
+    alone = [operator(name, i, p, weight, bias, m, **lopsided) for i, p, m in images]
     assert_same_values_and_gradients(operator(name, *tensors, **lopsided), torch.cat(alone), tensors)
 
 

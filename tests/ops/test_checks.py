@@ -118,4 +118,3 @@ def test_supports(draw, lopsided):
             metric_conv2d(input, metric, weight, bias, support=support, mask=mask, **lopsided)
     with pytest.raises(ValueError, match=r'expected weight \[C_out, C_in / groups, rows, columns\]'):
         metric_conv2d(input, metric, weight[0], bias, **lopsided)
-

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
+from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
 
 from metricconv_mm.functional import deform_conv2d, metric_conv2d, shifted_conv2d
-from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
 
 pytestmark = pytest.mark.usefixtures('backend')
 FAR = [1e30, -1e30, 3e9, -3e9, math.inf, -math.inf]
