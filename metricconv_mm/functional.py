@@ -52,9 +52,7 @@ def metric_conv2d(
         size = tuple(weight.shape[2:]) if weight.dim() == 4 else (1, 1)
         dtype = torch.float64 if metric.dtype == torch.float64 else torch.float32
         support = reference_support(support, size, dilation, device=metric.device, dtype=dtype)
-    return torch.ops.metricconv_mm.metric_conv2d(
-        input, metric, weight, bias, mask, support, eps, pair(stride), pair(padding), pair(dilation), groups
-    )
+    return torch.ops.metricconv_mm.metric_conv2d(input, metric, weight, bias, mask, support, eps, pair(stride), pair(padding), pair(dilation), groups)
 
 
 def shifted_conv2d(

@@ -104,8 +104,9 @@ def build_like(old: nn.Conv2d, conv: str | type[nn.Module], *, keep_weights: boo
         arguments['predictor_init'] = 'identity'
     new = cls(**(arguments | {'device': old.weight.device, 'dtype': old.weight.dtype} | conv_kwargs))
     if keep_weights:
-        if new.weight.shape != old.weight.shape:
-            raise ValueError(f'the weights cannot be kept: {tuple(old.weight.shape)} before, {tuple(new.weight.shape)} after {conv_kwargs}')
+        shape = tuple(new.get_parameter('weight').shape)
+        if shape != tuple(old.weight.shape):
+            raise ValueError(f'the weights cannot be kept: {tuple(old.weight.shape)} before, {shape} after {conv_kwargs}')
         new.weight, new.bias = old.weight, old.bias  # type: ignore[assignment]
     return new.train(old.training)
 

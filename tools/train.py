@@ -12,9 +12,9 @@ from metricconv_mm.integrations.mm import launch
 def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser(description='Train a model')
     parser.add_argument('config', help='config file')
-    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT', help='resume from this checkpoint, or from the latest in the work folder')
+    parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT', help='resume from it, or from the latest in the work folder')
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate during training')
-    parser.add_argument('--auto-scale-lr', action='store_true', help="scale the learning rate by actual over configured batch size (the config's auto_scale_lr)")
+    parser.add_argument('--auto-scale-lr', action='store_true', help="scale the learning rate with the batch size (the config's auto_scale_lr)")
     parser.add_argument('--no-persistent-workers', action='store_true', help='start the workers of dataloaders anew every epoch')
     launch.add_common_arguments(parser)
     return parser.parse_args(arguments)

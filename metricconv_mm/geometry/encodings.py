@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .metrics import drift_norm, from_eigen, unit_vector
+from .metrics import from_eigen, unit_vector
 
 
 class Limits(NamedTuple):
@@ -28,7 +28,7 @@ class Encoding(NamedTuple):
     matrix: Callable[[Tensor, Limits], Tensor]
     """raw[..., channels, H, W] -> M[..., 3, H, W]"""
     initial: str
-    """a letter a channel: how the paper starts the predictor's weights; u(niform), r(andom) or s(mall)"""
+    """a letter a channel, drift included: how the paper starts the predictor's weights; u(niform), r(andom) or s(mall)"""
     isotropic: Callable[[float, Limits], list[float]]
     """raw values of M = value * identity"""
 
@@ -74,10 +74,10 @@ def _isotropic_scaled(value: float, limits: Limits) -> list[float]:
 
 
 ENCODINGS: dict[str, Encoding] = {
-    'cholesky': Encoding(3, _cholesky, 'usu', lambda v, k: [_above_floor(v**0.5, k), 0.0, _above_floor(v**0.5, k)]),
-    'ldl': Encoding(3, _ldl, 'suu', lambda v, k: [0.0, _above_floor(v, k), _above_floor(v, k)]),
-    'spectral': Encoding(4, _spectral, 'rrrr', lambda v, k: [0.0, 0.0, _above_floor(v, k), _above_floor(v, k)]),
-    'spectral_scaled': Encoding(5, _spectral_scaled, 'rrsss', _isotropic_scaled),
+    'cholesky': Encoding(3, _cholesky, 'ususs', lambda v, k: [_above_floor(v**0.5, k), 0.0, _above_floor(v**0.5, k)]),
+    'ldl': Encoding(3, _ldl, 'suuss', lambda v, k: [0.0, _above_floor(v, k), _above_floor(v, k)]),
+    'spectral': Encoding(4, _spectral, 'rrrrrr', lambda v, k: [0.0, 0.0, _above_floor(v, k), _above_floor(v, k)]),
+    'spectral_scaled': Encoding(5, _spectral_scaled, 'rrsssss', _isotropic_scaled),
 }
 
 #: name -> (how the norm n of the raw drift is bounded by 1 - eps_w, whether the factor is held constant in the backward pass)
@@ -161,7 +161,16 @@ def clip_drift(metric: Tensor, ceiling: float) -> Tensor:
         metric: ``Tensor[..., 5, H, W]``; M positive definite.
         ceiling: below 1, so that F is positive (Prop. 1). The scale is constant in the backward pass.
     """
-    scale = (ceiling / drift_norm(metric.detach())).clamp_max(1).unsqueeze(-3)
+    with torch.no_grad():
+        m_xx, m_xy, m_yy, w_x, w_y = metric.unbind(-3)
+        # against the smallest matrix that rounding can make of M, or F could still come out negative where M is nearly singular
+        rounding = 8 * torch.finfo(metric.dtype).eps
+        slack = rounding * (m_xx + m_yy)
+        m_xx, m_yy = m_xx - slack, m_yy - slack
+        determinant = (1 - rounding) * m_xx * m_yy - m_xy * m_xy
+        adjugate = (1 + rounding) * (m_yy * w_x * w_x + m_xx * w_y * w_y) - 2 * m_xy * w_x * w_y
+        scale = ceiling * (adjugate / determinant).clamp_min(torch.finfo(metric.dtype).tiny).rsqrt()
+        scale = torch.where((determinant > 0) & (m_xx > 0), scale.clamp_max(1), torch.zeros_like(scale)).unsqueeze(-3)
     return torch.cat([metric[..., :3, :, :], metric[..., 3:, :, :] * scale], -3)
 
 

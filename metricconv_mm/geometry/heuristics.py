@@ -57,7 +57,10 @@ def gradient_metric(
     if not (iota > 0 and anisotropy >= 0):
         raise ValueError(f'expected iota > 0 and anisotropy >= 0, got {iota=}, {anisotropy=}')
     g_x, g_y = sobel(image.mean(1, keepdim=True))
-    length = (g_x * g_x + g_y * g_y).clamp_min(torch.finfo(image.dtype).tiny).sqrt()
+    squares = g_x * g_x + g_y * g_y
+    flat = squares == 0
+    # sqrt has no gradient at 0
+    length = squares.masked_fill(flat, 1.0).sqrt().masked_fill(flat, 0.0)
     largest = length.amax((-2, -1), keepdim=True).clamp_min(torch.finfo(image.dtype).tiny)
     gain = 1 + anisotropy * length / largest
     if elongate == 'none':

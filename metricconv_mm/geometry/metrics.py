@@ -119,6 +119,4 @@ def unit_vector(x: Tensor, y: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
 def from_eigen(x: Tensor, y: Tensor, along: Tensor, across: Tensor) -> Tensor:
     """M = along * e e^T + across * e' e'^T for the unit vector e = (x, y) and e' = (-y, x), as its channels m_xx, m_xy, m_yy."""
-    return torch.stack(
-        [along * x * x + across * y * y, (along - across) * x * y, along * y * y + across * x * x], dim=-3
-    )
+    return torch.stack([along * x * x + across * y * y, (along - across) * x * y, along * y * y + across * x * x], dim=-3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -52,11 +52,7 @@ def _polar(kernel_size: Size2, dilation: Size2) -> list[tuple[float, float]]:
 def _grid(kernel_size: Size2, dilation: Size2) -> list[tuple[float, float]]:
     """The polar coordinates of the (dilated) kernel grid itself: the identity metric samples where nn.Conv2d does."""
     rows, columns = kernel_size
-    points = [
-        (dilation[0] * (a - (rows - 1) / 2), dilation[1] * (b - (columns - 1) / 2))
-        for a in range(rows)
-        for b in range(columns)
-    ]
+    points = [(dilation[0] * (a - (rows - 1) / 2), dilation[1] * (b - (columns - 1) / 2)) for a in range(rows) for b in range(columns)]
     return [(math.hypot(x, y), math.atan2(y, x)) for y, x in points]
 
 
@@ -72,8 +68,9 @@ def pair(value: int | Sequence[int]) -> Size2:
     """An int, or two of them, as (rows, columns)."""
     if isinstance(value, int):
         return value, value
-    rows, columns = value
-    return int(rows), int(columns)
+    if isinstance(value, str) or not isinstance(value, Sequence) or len(value) != 2:
+        raise ValueError(f'expected an integer or two of them (rows, columns), got {value!r}')
+    return int(value[0]), int(value[1])
 
 
 def kernel_grid(kernel_size: Size2, dilation: Size2, like: Tensor) -> Tensor:
@@ -99,7 +96,18 @@ def _build(support: str, kernel_size: Size2, dilation: Size2, device: torch.devi
     return torch.tensor(rows, dtype=dtype, device=device)
 
 
-_cached = lru_cache(maxsize=256)(_build)
+_cache: dict[tuple, Tensor] = {}
+
+
+def _cached(*key: Any) -> Tensor:
+    if key not in _cache:
+        # a tensor made in inference mode could never be used for training afterwards
+        with torch.inference_mode(False):
+            tensor = _build(*key)
+        if type(tensor) is not Tensor:
+            return tensor  # fake: belongs to the mode that is active now
+        _cache[key] = tensor
+    return _cache[key]
 
 
 def reference_support(

@@ -54,9 +54,7 @@ def scale_to_ball_vjp(metric: Tensor, reference: Tensor, eps: float, grad: Tenso
     return torch.cat([grad_matrix, torch.einsum('kc,...khw->...chw', reference[:, :2], grad_norm)], -3)
 
 
-def tangent_ball(
-    metric: Tensor, support: str, kernel_size: int | Sequence[int], eps: float = 1e-6, *, dilation: int | Sequence[int] = 1
-) -> Tensor:
+def tangent_ball(metric: Tensor, support: str, kernel_size: int | Sequence[int], eps: float = 1e-6, *, dilation: int | Sequence[int] = 1) -> Tensor:
     """Samples of the unit tangent ball {u : F(u) <= 1} of a metric at every pixel (Eq. 3).
 
     y_k = s_k u_k / (F(u_k) + eps) for the directions u_k and radii s_k of the reference support. The ball leans against the drift.

@@ -24,7 +24,8 @@ def conv_factory(cls: type[AdaptiveConv2d]) -> Callable[..., nn.Module]:
               groups: int = 1, bias: bool = True, padding_mode: str = 'zeros', **kwargs: Any) -> nn.Module:  # fmt: skip
         standard = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
         if pair(kernel_size) == (1, 1) and not cls.adapts_single_tap:
-            return nn.Conv2d(*standard, **{key: kwargs[key] for key in ('device', 'dtype') if key in kwargs})
+            placement = {key: kwargs[key] for key in ('device', 'dtype') if key in kwargs}
+            return nn.Conv2d(*standard, **placement)  # type: ignore[arg-type]
         if 'deform_groups' in kwargs:
             kwargs.setdefault(cls.groups_argument, kwargs.pop('deform_groups'))
         return cls(*standard, **kwargs)

@@ -65,7 +65,8 @@ class AdaptiveConv2d(nn.Module):
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode: as nn.Conv2d's. Samples beyond the padded
             border read 0.
         fixed_kernel: every weight is 1 / (K C_in / groups): no parameter, not in the state_dict, and not replaced by a checkpoint's.
-        kernel_init: 'uniform', the paper's 1 / (K C_in / groups) everywhere and bias 0, or 'kaiming', nn.Conv2d's.
+        kernel_init: 'kaiming', nn.Conv2d's, or 'uniform', the paper's 1 / (K C_in / groups) everywhere and bias 0: all output channels then start
+            alike, and where nothing else differs between them (shifted and deformable networks from scratch) they stay so.
         predictor_init: 'paper', or 'identity': sampling starts as the undeformed kernel.
         parameter_groups: how many groups of input channels have samples of their own.
         modulation: predict a factor 2 sigmoid(.) for every sample, 1 at the start.
@@ -76,6 +77,8 @@ class AdaptiveConv2d(nn.Module):
 
     transposed = False
     output_padding = (0, 0)
+    weight: Tensor
+    bias: nn.Parameter | None
     #: whether a 1 x 1 kernel has anything to adapt; if not, configs keep nn.Conv2d there
     adapts_single_tap: ClassVar[bool] = True
     #: the constructor's word for parameter_groups
@@ -94,7 +97,7 @@ class AdaptiveConv2d(nn.Module):
         padding_mode: str = 'zeros',
         *,
         fixed_kernel: bool = False,
-        kernel_init: str = 'uniform',
+        kernel_init: str = 'kaiming',
         predictor_init: str = 'paper',
         parameter_groups: int = 1,
         modulation: bool = False,
@@ -137,7 +140,7 @@ class AdaptiveConv2d(nn.Module):
     def convolve(self, input: Tensor, raw: Tensor, mask: Tensor | None, padding: Size2) -> Tensor:
         """The operator, for raw channels [N, G * channels, Ho, Wo]: here by way of one offset a tap; a fused operator can do better."""
         samples = self._grouped_samples(raw).unflatten(1, (self.parameter_groups, self.taps))
-        offset = (samples - self._grid(samples)).flip(3).flatten(1, 3)
+        offset = (samples - self.grid(samples)).flip(3).flatten(1, 3)
         return functional.deform_conv2d(input, offset, self.weight, self.bias, mask=mask, padding=padding, **self._geometry())
 
     # --- shared -----------------------------------------------------------------------------------------------------------------
@@ -193,15 +196,13 @@ class AdaptiveConv2d(nn.Module):
     def _geometry(self) -> dict[str, Any]:
         return {'stride': self.stride, 'dilation': self.dilation, 'groups': self.groups}
 
-    def _grid(self, like: Tensor) -> Tensor:
+    def grid(self, like: Tensor) -> Tensor:
         """``Tensor[K, 2, 1, 1]``: (x, y) of the undeformed taps."""
         return kernel_grid(self.kernel_size, self.dilation, like)[..., None, None]
 
     def _batched(self, input: Tensor) -> Tensor:
         if input.dim() not in (3, 4) or input.shape[-3] != self.in_channels:
-            raise ValueError(
-                f'{type(self).__name__}: expected input [N, {self.in_channels}, H, W] or [{self.in_channels}, H, W], got {input.shape=}'
-            )
+            raise ValueError(f'{type(self).__name__}: expected input [N, {self.in_channels}, H, W] or [{self.in_channels}, H, W], got {input.shape=}')
         return input if input.dim() == 4 else input.unsqueeze(0)
 
     def _pad(self, input: Tensor) -> tuple[Tensor, Size2]:

@@ -27,7 +27,7 @@ class DeformConv2d(AdaptiveConv2d):
         self.predictor.initialise(start, ('b' if self.predictor_init == 'paper' else 'z') * self.predictor_channels())
 
     def samples_from(self, raw: Tensor) -> Tensor:
-        return self._grid(raw) + raw.unflatten(1, (self.taps, 2)).flip(2)
+        return self.grid(raw) + raw.unflatten(1, (self.taps, 2)).flip(2)
 
     def convolve(self, input: Tensor, raw: Tensor, mask: Tensor | None, padding: Size2) -> Tensor:
         return functional.deform_conv2d(input, raw, self.weight, self.bias, mask=mask, padding=padding, **self._geometry())

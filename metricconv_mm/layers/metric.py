@@ -11,7 +11,6 @@ from .. import functional, geometry
 from ..geometry.supports import Size2
 from .adaptive import AdaptiveConv2d, IntPair, precise_positions, register_convolution
 
-
 #: share of eps_w that is left to F where a nearly singular M would make it negative
 POSITIVITY = 0.005
 
@@ -91,7 +90,7 @@ class MetricConv2d(AdaptiveConv2d):
         return geometry.ENCODINGS[self.encoding].channels + 2
 
     def initialise_predictor(self, group: int, start: int) -> None:
-        initial = geometry.ENCODINGS[self.encoding].initial + 'ss'
+        initial = geometry.ENCODINGS[self.encoding].initial
         if self.predictor_init == 'paper':
             self.predictor.initialise(start, initial)
             return

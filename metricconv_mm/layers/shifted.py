@@ -27,7 +27,7 @@ class ShiftedConv2d(AdaptiveConv2d):
         self.predictor.initialise(start, 'bb' if self.predictor_init == 'paper' else 'zz')
 
     def samples_from(self, raw: Tensor) -> Tensor:
-        return self._grid(raw) + raw.flip(1).unsqueeze(1)
+        return self.grid(raw) + raw.flip(1).unsqueeze(1)
 
     def convolve(self, input: Tensor, raw: Tensor, mask: Tensor | None, padding: Size2) -> Tensor:
         return functional.shifted_conv2d(input, raw, self.weight, self.bias, mask=mask, padding=padding, **self._geometry())

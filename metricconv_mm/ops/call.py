@@ -113,7 +113,7 @@ class Call:
         ):
             raise ValueError(
                 f'{self.operator}: expected {expected}: channels ({self.transform.layout}) for every group of the {self.input.shape[1]} input '
-                f"channels, at the size of the output; got {name}.shape={shape}"
+                f'channels, at the size of the output; got {name}.shape={shape}'
             )
         if self.mask is not None:
             wanted = (shape[0], self.parameter_groups * self.taps, *size)
@@ -134,7 +134,9 @@ class Call:
             if tensor is not None and tensor.dtype != input.dtype:
                 raise TypeError(f'{self.operator}: expected {other} of dtype {input.dtype}, that of input, got {other}.dtype={tensor.dtype}')
         if self.parameter.dtype not in (input.dtype, torch.float32):
-            raise TypeError(f'{self.operator}: expected {name} of dtype {input.dtype}, that of input, or torch.float32, got {name}.dtype={self.parameter.dtype}')
+            raise TypeError(
+                f'{self.operator}: expected {name} of dtype {input.dtype}, that of input, or torch.float32, got {name}.dtype={self.parameter.dtype}'
+            )
         for other, tensor in {**others, name: self.parameter, 'reference': self.reference}.items():
             if tensor is not None and tensor.device != input.device:
                 raise ValueError(f'{self.operator}: expected {other} on {input.device}, the device of input, got {other}.device={tensor.device}')

@@ -26,8 +26,8 @@ def accumulation_dtype(dtype: torch.dtype) -> torch.dtype:
 class Sides(NamedTuple):
     """The two pixels on either side of every sample along one axis, ``[N, G, P, K]`` each: (before, after)."""
 
-    index: tuple[Tensor, Tensor]
-    """pixel, clamped into the image"""
+    pixel: tuple[Tensor, Tensor]
+    """clamped into the image"""
     weight: tuple[Tensor, Tensor]
     """linear weight; 0 outside the image"""
     slope: tuple[Tensor, Tensor]
@@ -62,7 +62,7 @@ class Corners:
         """(row of the neighbour, its bilinear weight, the weight's derivatives by x and by y), corner by corner."""
         for r in (0, 1):
             for c in (0, 1):
-                index = self.rows.index[r] * self.width + self.columns.index[c] + self.offset
+                index = self.rows.pixel[r] * self.width + self.columns.pixel[c] + self.offset
                 weight = self.rows.weight[r] * self.columns.weight[c]
                 yield index, weight, self.rows.weight[r] * self.columns.slope[c], self.rows.slope[r] * self.columns.weight[c]
 

@@ -39,9 +39,7 @@ def _gradient_like(call: Call, which: str) -> Tensor:
 def _define(name: str) -> None:
     extra, parameter = _EXTRA.get(name, ''), TRANSFORMS[name].parameter
     qualified = f'{NAMESPACE}::{name}'
-    torch.library.define(
-        qualified, f'(Tensor input, Tensor {parameter}, Tensor weight, Tensor? bias, Tensor? mask, {extra}{_GEOMETRY}) -> Tensor'
-    )
+    torch.library.define(qualified, f'(Tensor input, Tensor {parameter}, Tensor weight, Tensor? bias, Tensor? mask, {extra}{_GEOMETRY}) -> Tensor')
     torch.library.define(
         f'{qualified}_backward',
         f'(Tensor grad, Tensor input, Tensor {parameter}, Tensor weight, Tensor? mask, {extra}{_GEOMETRY}, bool[4] needs)'
@@ -65,9 +63,7 @@ def _define(name: str) -> None:
     def backward_fake(grad: Tensor, input: Tensor, parameter: Tensor, weight: Tensor, mask: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
         *rest, needs = rest  # type: ignore[assignment]
         call = _call(name, input, parameter, weight, None, mask, *rest).check()
-        return tuple(
-            _gradient_like(call, which) if needed else input.new_empty(0) for which, needed in zip(_BACKWARD_RESULTS, needs, strict=True)
-        )
+        return tuple(_gradient_like(call, which) if needed else input.new_empty(0) for which, needed in zip(_BACKWARD_RESULTS, needs, strict=True))
 
     torch.library.impl(qualified, 'default', forward)
     torch.library.impl(f'{qualified}_backward', 'default', backward)
@@ -111,9 +107,12 @@ def _register_autograd(name: str, qualified: str) -> None:
         grad, input, parameter, weight, mask, *support = saved
         with torch.enable_grad():
             call = _call(name, input, parameter, weight, None, mask, *support, *ctx.rest)  # type: ignore[arg-type]
-            leaves = [(leaf, g) for leaf, g, n in zip((input, parameter, weight, mask), grads, ctx.needs, strict=True) if n]
-            firsts = torch.autograd.grad(reference.forward(call, differentiable=True), [leaf for leaf, _ in leaves], grad, create_graph=True, allow_unused=True)
-            product = sum((first * g).sum() for first, (_, g) in zip(firsts, leaves, strict=True) if first is not None)
+            tensors = (input, parameter, weight, mask)
+            leaves = [(leaf, g) for leaf, g, n in zip(tensors, grads, ctx.needs, strict=True) if n and leaf is not None]
+            firsts = torch.autograd.grad(
+                reference.forward(call, differentiable=True), [leaf for leaf, _ in leaves], grad, create_graph=True, allow_unused=True
+            )
+            product = torch.stack([(first * g).sum() for first, (_, g) in zip(firsts, leaves, strict=True) if first is not None]).sum()
             wanted = [t for t in (grad, input, parameter, weight, mask) if t is not None]
             seconds = iter(torch.autograd.grad(product, wanted, allow_unused=True))
         results = [None if t is None else next(seconds) for t in (grad, input, parameter, weight, mask)]

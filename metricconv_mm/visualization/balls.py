@@ -62,9 +62,7 @@ def _balls(name: str, layer: AdaptiveConv2d, input: Tensor) -> LayerBalls:
     )  # fmt: skip
     axes = [
         np.arange(count) * stride - pad + dilation * (kernel - 1) / 2
-        for count, stride, pad, dilation, kernel in zip(
-            (rows, columns), layer.stride, padding, layer.dilation, layer.kernel_size, strict=True
-        )
+        for count, stride, pad, dilation, kernel in zip((rows, columns), layer.stride, padding, layer.dilation, layer.kernel_size, strict=True)
     ]
     centres = np.stack(np.meshgrid(axes[1], axes[0]), -1)
     outlines = None
@@ -95,7 +93,7 @@ def draw_balls(image: np.ndarray, balls: list[LayerBalls], *, every: int = 3, co
         colours = np.random.default_rng(0).uniform(0, 1, (*layer.centres.shape[:2],))
         picked = [(i, j) for i in range(0, layer.centres.shape[0], every) for j in range(0, layer.centres.shape[1], every)]
         for i, j in picked:
-            colour = colormaps["hsv"](colours[i, j])
+            colour = colormaps['hsv'](colours[i, j])
             if layer.outlines is not None:
                 axes.plot(*layer.outlines[i, j].T, color=colour, linewidth=1.2)
             axes.plot(*layer.samples[i, j].T, '.', color=colour, markersize=2.5)
@@ -104,5 +102,3 @@ def draw_balls(image: np.ndarray, balls: list[LayerBalls], *, every: int = 3, co
         axes.set_xticks([])
         axes.set_yticks([])
     return figure
-
-

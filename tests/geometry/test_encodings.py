@@ -193,7 +193,7 @@ def test_clipped_drift_of_a_singular_matrix_is_finite(matrix, dtype):
 
 def test_clipping_leaves_short_drifts_and_directions_alone(random_metric):
     metric = random_metric()
-    ceiling = drift_norm(metric).median().item()
+    ceiling = 1.001 * drift_norm(metric).median().item()  # no drift is exactly as long, where rounding would decide
     clipped, short = clip_drift(metric, ceiling), drift_norm(metric) <= ceiling
     assert torch.equal(clipped.movedim(1, -1)[short], metric.movedim(1, -1)[short]) and torch.equal(clipped[:, :3], metric[:, :3])
     torch.testing.assert_close(drift_norm(clipped), drift_norm(metric).clamp_max(ceiling))

@@ -102,7 +102,9 @@ def test_layer4_surgery_can_be_left_out():
 
 
 def test_imagenet_stem_and_frozen_stages():
-    model = MODELS.build(dict(type='AdaptiveResNet', depth=18, base_channels=8, stem_channels=8, adaptive_cfg=dict(type='MetricConv'), frozen_stages=2))
+    model = MODELS.build(
+        dict(type='AdaptiveResNet', depth=18, base_channels=8, stem_channels=8, adaptive_cfg=dict(type='MetricConv'), frozen_stages=2)
+    )
     assert model(torch.randn(1, 3, 64, 64))[0].shape == (1, 64, 4, 4)
     assert not any(p.requires_grad for p in model.layer2.parameters())
     assert all(p.requires_grad for p in model.layer3.parameters())

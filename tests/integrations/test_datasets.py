@@ -45,7 +45,12 @@ def test_an_unknown_split_is_refused(idx_folder):
 
 @pytest.mark.parametrize(
     ('content', 'message'),
-    [(b'', 'no IDX file'), (b'\x00\x00\x0d\x01abcd', 'no IDX file'), (b'\x00\x00\x08\x03\x00', 'cut short'), (b'\x00\x00\x08\x01\x00\x00\x00\x05ab', 'cut short')],
+    [
+        (b'', 'no IDX file'),
+        (b'\x00\x00\x0d\x01abcd', 'no IDX file'),
+        (b'\x00\x00\x08\x03\x00', 'cut short'),
+        (b'\x00\x00\x08\x01\x00\x00\x00\x05ab', 'cut short'),
+    ],
 )
 def test_a_broken_file_is_named(tmp_path, content, message):
     path = tmp_path / 'train-images-idx3-ubyte'

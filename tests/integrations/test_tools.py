@@ -36,7 +36,7 @@ def test_resume_goes_on_where_training_stopped(trained, run_tool, tiny_config):
 
 
 def test_evaluation_of_a_checkpoint_gives_the_accuracy_of_training(trained, run_tool, tiny_config, tmp_path):
-    work, output = trained
+    work, _output = trained
     best = next(work.glob('best_accuracy_top1_epoch_*.pth'))
     run_tool('tools/test.py', tiny_config, best, '--work-dir', tmp_path, '--out', tmp_path / 'metrics.json', '--out-item', 'metrics')
     measured = json.loads((tmp_path / 'metrics.json').read_text())['accuracy/top1']
@@ -126,7 +126,7 @@ def test_pictures_of_a_trained_model(trained, run_tool, tiny_config, tmp_path):
     [
         (['tools/train.py', 'no/such/config.py'], 'no config'),
         (['tools/test.py', 'CONFIG', 'no/such/checkpoint.pth'], 'no checkpoint'),
-        (['tools/train.py', 'CONFIG', '--cfg-options', 'train_dataloader.dataset.data_root=/no/such/folder'], "Debian's package dataset-fashion-mnist"),
+        (['tools/train.py', 'CONFIG', '--cfg-options', 'train_dataloader.dataset.data_root=/no/such'], "Debian's package dataset"),
         (['tools/plot_curves.py', 'no/such/folder'], 'no training log'),
     ],
 )  # fmt: skip

@@ -55,10 +55,10 @@ def test_predictors_of_offsets_start_as_in_the_paper(cls, channels):
 
 
 def test_kernels_start_as_averages(cls):
-    layer = cls(IN, OUT, 3)
+    layer = cls(IN, OUT, 3, kernel_init='uniform')
     assert_channel(layer.weight, UNIFORM)
     assert not layer.bias.any()
-    assert_channel(cls(IN, OUT, 3, groups=4).weight, 4 * UNIFORM)
+    assert_channel(cls(IN, OUT, 3, groups=4, kernel_init='uniform').weight, 4 * UNIFORM)
 
 
 def test_kernels_can_start_as_those_of_a_plain_convolution(cls):

@@ -17,7 +17,7 @@ class AdaptiveDilationConv2d(AdaptiveConv2d):
         return 1
 
     def samples_from(self, raw):
-        return self._grid(raw) * (2 * raw.sigmoid()).unsqueeze(2)
+        return self.grid(raw) * (2 * raw.sigmoid()).unsqueeze(2)
 
     def initialise_predictor(self, group, start):
         self.predictor.initialise(start, 's' if self.predictor_init == 'paper' else 'z')

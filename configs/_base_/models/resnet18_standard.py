@@ -1,4 +1,4 @@
-# The paper's ResNet-18 for small images (3x3 stem, no pooling) with standard convolutions; the layer4 surgery is that of the adaptive networks in layer2-4
+# The paper's ResNet-18 for small images (3x3 stem, no pooling) with standard convolutions and the layer4 surgery of the others
 model = dict(
     type='ImageClassifier',
     backbone=dict(

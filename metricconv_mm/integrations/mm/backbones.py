@@ -48,7 +48,7 @@ class _Adaptive(nn.Module):
             for number, block in enumerate(blocks):
                 if not (adaptive or last):
                     continue
-                geometry = {'dilation': 2, 'padding': 2} if last and number else {}
+                geometry: dict[str, Any] = {'dilation': 2, 'padding': 2} if last and number else {}
                 chosen = {'conv': conv, **options} if adaptive else {'conv': 'Conv2d'}
                 if geometry or chosen['conv'] != 'Conv2d':
                     convert(block, kernel_sizes=3, keep_weights=False, **chosen, **geometry)

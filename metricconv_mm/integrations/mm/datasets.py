@@ -38,7 +38,9 @@ def read_idx(path: Path) -> np.ndarray:
         raise ValueError(f'{path} is cut short: expected a header of {start} bytes, got {len(content)}')
     shape = struct.unpack(f'>{dimensions}I', content[4:start])
     if len(content) != start + int(np.prod(shape)):
-        raise ValueError(f'{path} is cut short or too long: expected {shape} = {int(np.prod(shape))} bytes after its header, got {len(content) - start}')
+        raise ValueError(
+            f'{path} is cut short or too long: expected {shape} = {int(np.prod(shape))} bytes after its header, got {len(content) - start}'
+        )
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
