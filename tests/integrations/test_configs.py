@@ -51,8 +51,9 @@ def test_optimizer_and_schedule_can_be_built(path):
     cfg = Config.fromfile(path)
     init_default_scope(cfg.default_scope)
     wrapper = build_optim_wrapper(torch.nn.Linear(2, 2), cfg.optim_wrapper)
-    schedule = dict(cfg.param_scheduler)
-    if schedule.pop('convert_to_iter_based', False):
-        assert schedule['total_steps'] == cfg.train_cfg.max_epochs
-    PARAM_SCHEDULERS.build({**schedule, 'optimizer': wrapper})
+    schedules = cfg.param_scheduler if isinstance(cfg.param_scheduler, list) else [cfg.param_scheduler]
+    for schedule in map(dict, schedules):
+        schedule.pop('convert_to_iter_based', None)
+        PARAM_SCHEDULERS.build({**schedule, 'optimizer': wrapper})
+    assert schedule.get('end', schedule['T_max']) == cfg.train_cfg.max_epochs
     assert cfg.auto_scale_lr.base_batch_size == cfg.train_dataloader.batch_size

@@ -123,6 +123,16 @@ def test_a_training_step_under_autocast(cls, stir):
     assert (out - exact).norm() < 0.05 * exact.norm()
 
 
+def test_autocast_keeps_samples_precise(cls):
+    layer, image = cls(4, 6, 3), torch.randn(1, 4, 8, 8)
+    with torch.no_grad():
+        layer.predictor.weight.zero_()
+        layer.predictor.bias.copy_((8 * torch.randn_like(layer.predictor.bias)).round() / 8)  # exact in bfloat16: the predictor loses nothing
+    expected = layer.samples(image)
+    with torch.autocast('cpu', torch.bfloat16):
+        torch.testing.assert_close(layer.samples(image), expected)
+
+
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
 def test_narrow_modules(cls, stir, dtype):
     layer = stir(cls(4, 6, 3, padding=1), 0.1)
