@@ -11,15 +11,15 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
 env: $(VENV)/.ready
 
-$(VENV)/.ready: setup.py
-	$(PYTHON) -m venv $(VENV)
+$(VENV)/.ready: setup.py $(wildcard metricconv_mm/csrc/*)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP_INSTALL) 'setuptools>=77' wheel $(TORCH)
 	$(BIN)/python $(PIP_INSTALL) --no-build-isolation -e '.[onedl,timm,dev]'
 	touch $@
 
 $(UPSTREAM)/.ready: $(VENV)/.ready
 	$(PYTHON) -m venv $(UPSTREAM)
-	$(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" \
+	$(BIN)/python -c "import sysconfig; print(f'import site; site.addsitedir({sysconfig.get_path(\"purelib\")!r})')" \
 	    > $$($(UPSTREAM)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/base.pth
 	$(UPSTREAM)/bin/python $(PIP_INSTALL) $(UPSTREAM_STACK)
 	touch $@

@@ -1,11 +1,11 @@
-"""Build metricconv_mm; configs and tools go into metricconv_mm/.mim, where OpenMMLab's mim looks for them."""
+"""Build metricconv_mm: the C++ kernels if torch and a compiler are there, and metricconv_mm/.mim, where OpenMMLab's mim looks for configs and tools."""
 
 import os
 import runpy
 import shutil
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
 
@@ -32,6 +32,30 @@ class EditableWithConfigs(editable_wheel):
         super().run()
 
 
+def extensions():
+    """The CPU kernels, for torch's stable ABI: built once, they run on every later torch. Without torch or a compiler the package does without."""
+    try:
+        import torch
+    except ImportError:
+        print('torch is not importable here, so the C++ kernels are left out: install torch first, and with --no-build-isolation')
+        return []
+    root = Path(torch.__file__).parent
+    return [
+        Extension(
+            'metricconv_mm._C',
+            ['metricconv_mm/csrc/adaptive_conv2d.cpp'],
+            depends=['metricconv_mm/csrc/sampling.h'],
+            include_dirs=[str(root / 'include')],
+            library_dirs=[str(root / 'lib')],
+            libraries=['torch_cpu'],
+            define_macros=[('TORCH_TARGET_VERSION', '0x020b000000000000')],
+            extra_compile_args=['-std=c++20', '-O3', '-fno-math-errno', '-fno-trapping-math'],
+            language='c++',
+            optional=True,
+        )
+    ]
+
+
 timm = ['timm>=1.0.31']
 common = ['matplotlib>=3.8', 'tensorboard>=2.14', 'torchvision>=0.26']
 setup(
@@ -50,5 +74,6 @@ setup(
         'timm': timm,
         'dev': ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100', 'ruff>=0.15', 'mypy>=1.15', 'pre-commit>=4'],
     },
+    ext_modules=extensions(),
     cmdclass={'build_py': BuildWithConfigs, 'editable_wheel': EditableWithConfigs},
 )

@@ -9,8 +9,15 @@ model = dict(
     backbone=dict(stem_channels=16, base_channels=16, adaptive_cfg=dict(kernel_init='kaiming')),
     head=dict(in_channels=128),
 )
-optim_wrapper = dict(optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.05))
-param_scheduler = dict(type='OneCycleLR', eta_max=4e-3, total_steps=3, pct_start=0.3, by_epoch=True, convert_to_iter_based=True)
+# predictors move the samples of every later layer: they learn slowly, so that the kernels can follow
+optim_wrapper = dict(
+    optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.05),
+    paramwise_cfg=dict(custom_keys=dict(predictor=dict(lr_mult=0.1))),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.1, begin=0, end=1, by_epoch=True, convert_to_iter_based=True),
+    dict(type='CosineAnnealingLR', eta_min=0, T_max=2, begin=1, end=3, by_epoch=True, convert_to_iter_based=True),
+]
 train_cfg = dict(by_epoch=True, max_epochs=3, val_interval=1)
 val_cfg = dict()
 test_cfg = dict()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from . import reference
+from . import cpu, reference
 from .call import Call
 from .reference import Gradients
 
@@ -33,6 +33,7 @@ class Backend:
 
 #: in the order in which 'auto' tries them
 BACKENDS: dict[str, Backend] = {
+    'cpu': Backend('cpu', cpu.missing, cpu.refusal, cpu.forward, cpu.backward),
     'reference': Backend('reference', lambda: None, lambda call: None, reference.forward, reference.backward),
 }
 
@@ -60,9 +61,14 @@ def use_backend(name: str) -> Iterator[None]:
         _requested.reset(token)
 
 
+def requested() -> str | None:
+    """The backend that :func:`use_backend` asks for here, if any."""
+    return _requested.get()
+
+
 def select(call: Call) -> Backend:
     """The backend asked for by :func:`use_backend` or the METRICCONV_BACKEND variable; else the first that can run the call."""
-    name = _requested.get() or os.environ.get(ENVIRONMENT_VARIABLE) or 'auto'
+    name = requested() or os.environ.get(ENVIRONMENT_VARIABLE) or 'auto'
     _check_name(name)
     candidates = BACKENDS.values() if name == 'auto' else [BACKENDS[name]]
     reasons = []

@@ -32,6 +32,7 @@ class Sides(NamedTuple):
     """linear weight; 0 outside the image"""
     slope: tuple[Tensor, Tensor]
     """derivative of the weight by the position: -1 or 1; 0 outside the image"""
+    outside: tuple[Tensor, Tensor]
 
 
 def _sides(position: Tensor, size: int) -> Sides:
@@ -39,13 +40,14 @@ def _sides(position: Tensor, size: int) -> Sides:
     position = position.clamp(-2, size + 1)
     before = position.detach().floor()
     fraction = position - before
-    index, weight, slope = [], [], []
+    pixels, weight, slope, beyond = [], [], [], []
     for pixel, share, sign in ((before, 1 - fraction, -1.0), (before + 1, fraction, 1.0)):
         outside = (pixel < 0) | (pixel > size - 1)
-        index.append(pixel.clamp(0, size - 1).nan_to_num(0.0).long())
+        beyond.append(outside)
+        pixels.append(pixel.clamp(0, size - 1).nan_to_num(0.0).long())
         weight.append(share.masked_fill(outside, 0.0))
         slope.append(torch.full_like(pixel, sign).masked_fill(outside, 0.0))
-    return Sides((index[0], index[1]), (weight[0], weight[1]), (slope[0], slope[1]))
+    return Sides((pixels[0], pixels[1]), (weight[0], weight[1]), (slope[0], slope[1]), (beyond[0], beyond[1]))
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,15 @@ class Corners:
     offset: Tensor
     """row of the image's first pixel, ``[N, G, 1, 1]``"""
     width: int
+    blank: int
+    """the row of zeros that stands for pixels outside: a weight of 0 would not silence NaN there"""
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor]]:
         """(row of the neighbour, its bilinear weight, the weight's derivatives by x and by y), corner by corner."""
         for r in (0, 1):
             for c in (0, 1):
                 index = self.rows.pixel[r] * self.width + self.columns.pixel[c] + self.offset
+                index = index.masked_fill(self.rows.outside[r] | self.columns.outside[c], self.blank)
                 weight = self.rows.weight[r] * self.columns.weight[c]
                 yield index, weight, self.rows.weight[r] * self.columns.slope[c], self.rows.slope[r] * self.columns.weight[c]
 
@@ -84,14 +89,14 @@ def _corners(call: Call, displacement: Tensor) -> Corners:
     x = (displacement[:, :, :, 0] + axes[1]).flatten(3).transpose(2, 3)
     y = (displacement[:, :, :, 1] + axes[0][:, None]).flatten(3).transpose(2, 3)
     images = torch.arange(n * groups, device=x.device).view(n, groups, 1, 1) * (height * width)
-    return Corners(_sides(y, height), _sides(x, width), images, width)
+    return Corners(_sides(y, height), _sides(x, width), images, width, n * groups * height * width)
 
 
 def _rows(image: Tensor, groups: int) -> Tensor:
-    """[N, C, H, W] -> [N * G * H * W, C / G]."""
+    """[N, C, H, W] -> [N * G * H * W + 1, C / G], the last row zero."""
     n, channels, height, width = image.shape
     grouped = image.reshape(n, groups, channels // groups, height * width).transpose(2, 3)
-    return grouped.reshape(n * groups * height * width, channels // groups)
+    return nn.functional.pad(grouped.reshape(n * groups * height * width, channels // groups), (0, 0, 0, 1))
 
 
 def _to_columns(columns: Tensor, groups: int) -> Tensor:
@@ -207,7 +212,7 @@ def _backward(call: Call, grad: Tensor, needs: tuple[bool, bool, bool, bool]) ->
     grad_input = grad_parameter = grad_weight = grad_mask = None
     if need_input:
         n, _, height, width = call.input.shape
-        grad_input = grad_rows.view(n, groups, height * width, rows.shape[1]).transpose(2, 3).reshape(call.input.shape).to(call.input.dtype)
+        grad_input = grad_rows[:-1].view(n, groups, height * width, rows.shape[1]).transpose(2, 3).reshape(call.input.shape).to(call.input.dtype)
     if need_parameter:
         per_tap = torch.stack([grad_x, grad_y], 2).movedim(4, 2).reshape(displacement.shape).to(displacement.dtype)
         parameter = call.parameter.to(displacement.dtype).unflatten(1, (groups, call.parameter.shape[1] // groups))

@@ -8,6 +8,7 @@ bias and mask are differentiable.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -83,13 +84,16 @@ def _register_autograd(name: str, qualified: str) -> None:
         ctx.save_for_backward(input, parameter, weight, mask, *support)
         ctx.rest = rest
         ctx.with_bias = bias is not None
+        ctx.backend = backends.requested()
 
     def first_order(ctx: Any, grad: Tensor) -> tuple:
         input, parameter, weight, mask, *support = ctx.saved_tensors
         rest = [*support, *ctx.rest]
         wanted = ctx.needs_input_grad
         needs = [wanted[0], wanted[1], wanted[2], mask is not None and wanted[4]]
-        gradients = getattr(operators, f'{name}_backward')(grad, input, parameter, weight, mask, *rest, needs)
+        # as the forward was asked to run, wherever and in whichever thread the backward comes
+        with backends.use_backend(ctx.backend) if ctx.backend else nullcontext():
+            gradients = getattr(operators, f'{name}_backward')(grad, input, parameter, weight, mask, *rest, needs)
         grad_input, grad_parameter, grad_weight, grad_mask = (g if n else None for g, n in zip(gradients, needs, strict=True))
         grad_bias = grad.sum((0, 2, 3)) if ctx.with_bias and wanted[3] else None
         return (grad_input, grad_parameter, grad_weight, grad_bias, grad_mask, *(None for _ in rest))
