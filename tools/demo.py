@@ -2,11 +2,14 @@
 """Train a small metric ResNet-18 on real images, evaluate it and draw it: python tools/demo.py."""
 
 import json
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+# the cores may be busy with other work: threads that spin while they wait would then stop each other
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = 'configs/resnet/resnet18-w16_metric-layer2-4_1xb64-3e_fashion-mnist-12k.py'
 

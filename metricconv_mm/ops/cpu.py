@@ -53,14 +53,16 @@ class _Prepared:
         weight = call.weight.to(dtype).flatten(2).unflatten(0, (self.groups, -1))
         self.weight = weight.permute(0, 3, 2, 1).flatten(1, 2)
 
+        self.step = max(1, min(self.pixels, CACHED_SAMPLES // (self.taps * self.channels)))
+        self.buffer = self.images.new_empty(self.step, self.taps, self.channels)
+
     def parts(self) -> Iterator[tuple[int, int]]:
-        step = max(1, CACHED_SAMPLES // (self.taps * self.channels))
-        for begin in range(0, self.pixels, step):
-            yield begin, min(self.pixels, begin + step)
+        for begin in range(0, self.pixels, self.step):
+            yield begin, min(self.pixels, begin + self.step)
 
     def columns(self, begin: int, end: int) -> Tensor:
-        """[groups, pixels, K * C / groups] of a part, masked."""
-        out = self.images.new_empty(end - begin, self.taps, self.channels)
+        """[groups, pixels, K * C / groups] of a part, masked; valid until the next call."""
+        out = self.buffer[: end - begin]
         torch.ops.metricconv_mm_cpu.columns(*self.arguments, begin, end, out)
         return self.to_groups(out)
 
@@ -75,15 +77,22 @@ class _Prepared:
         return image.to(self.images.dtype).permute(0, 2, 3, 1).flatten(0, 2).unflatten(1, (self.groups, -1)).transpose(0, 1)
 
 
+def _multiply(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+    """out[g] = a[g] @ b[g]; a plain product where there is one group, which BLAS does faster than a batch of one."""
+    if a.shape[0] > 1:
+        return torch.bmm(a, b, out=out)
+    torch.mm(a[0], b[0], out=out[0])
+    return out
+
+
 def forward(call: Call) -> Tensor:
     """The operator."""
     prepared = _Prepared(call)
     n, c_out, height, width = call.output_shape
-    out = prepared.images.new_empty(prepared.pixels, call.groups, c_out // call.groups)
+    out = prepared.images.new_empty(call.groups, prepared.pixels, c_out // call.groups)
     for begin, end in prepared.parts():
-        part = torch.bmm(prepared.columns(begin, end), prepared.weight)
-        out[begin:end] = part.transpose(0, 1)
-    result = out.view(n, height, width, c_out)
+        _multiply(prepared.columns(begin, end), prepared.weight, out[:, begin:end])
+    result = out.transpose(0, 1).reshape(n, height, width, c_out)
     if call.bias is not None:
         result += call.bias.to(result.dtype)
     return result.permute(0, 3, 1, 2).to(call.input.dtype).contiguous(memory_format=call.memory_format())
@@ -98,12 +107,14 @@ def backward(call: Call, grad: Tensor, needs: tuple[bool, bool, bool, bool]) -> 
     grad_parameter = torch.empty_like(prepared.parameter) if need_parameter else None
     grad_mask = torch.empty_like(prepared.mask) if need_mask and prepared.mask is not None else None
     grad_weight = torch.zeros_like(prepared.weight) if need_weight else None
+    buffer = prepared.weight.new_empty(call.groups, prepared.step, prepared.weight.shape[1])
     for begin, end in prepared.parts():
         part = grad_out[:, begin:end]
         if grad_weight is not None:
-            grad_weight.baddbmm_(prepared.columns(begin, end).transpose(1, 2), part)
+            columns = prepared.columns(begin, end).transpose(1, 2)
+            _ = grad_weight.baddbmm_(columns, part) if call.groups > 1 else grad_weight[0].addmm_(columns[0], part[0])
         if need_input or need_parameter or need_mask:
-            columns = prepared.from_groups(torch.bmm(part, transposed))
+            columns = prepared.from_groups(_multiply(part, transposed, buffer[:, : end - begin]))
             torch.ops.metricconv_mm_cpu.backward(*prepared.arguments, begin, end, columns, grad_images, grad_parameter, grad_mask)
     dtype = call.input.dtype
     if grad_images is not None:
