@@ -96,7 +96,7 @@ def draw_balls(image: np.ndarray, balls: list[LayerBalls], *, every: int = 3, co
             colour = colormaps['hsv'](colours[i, j])
             if layer.outlines is not None:
                 axes.plot(*layer.outlines[i, j].T, color=colour, linewidth=1.2)
-            axes.plot(*layer.samples[i, j].T, '.', color=colour, markersize=2.5)
+            axes.plot(*layer.samples[i, j].T, '.', color=colour, markersize=4)
         axes.set(title=f'{layer.name}  ({height} x {width})', xlim=(-1.5, width + 0.5), ylim=(height + 0.5, -1.5))
         axes.title.set_fontsize(9)
         axes.set_xticks([])

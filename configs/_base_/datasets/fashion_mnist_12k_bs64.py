@@ -1,20 +1,7 @@
 # The 10,000 + 2,000 images of Fashion-MNIST that come with this project
-data_preprocessor = dict(num_classes=10, mean=[72.93] * 3, std=[90.015] * 3, to_rgb=False)
-pipeline = [dict(type='PackInputs')]
-dataset = dict(type='IDXDataset', data_root='data/fashion_mnist_12k', pipeline=pipeline)
+_base_ = './mnist_bs128.py'
 
-train_dataloader = dict(
-    batch_size=64,
-    num_workers=2,
-    dataset=dict(**dataset, split='train'),
-    sampler=dict(type='DefaultSampler', shuffle=True),
-)
-val_dataloader = dict(
-    batch_size=128,
-    num_workers=2,
-    dataset=dict(**dataset, split='test'),
-    sampler=dict(type='DefaultSampler', shuffle=False),
-)
-val_evaluator = dict(type='Accuracy', topk=(1, 5))
+data_preprocessor = dict(mean=[72.93] * 3, std=[90.015] * 3)
+train_dataloader = dict(batch_size=64, dataset=dict(data_root='data/fashion_mnist_12k'))
+val_dataloader = dict(dataset=dict(data_root='data/fashion_mnist_12k'))
 test_dataloader = val_dataloader
-test_evaluator = val_evaluator

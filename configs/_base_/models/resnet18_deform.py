@@ -1,19 +1,8 @@
-# The paper's ResNet-18 for small images (3x3 stem, no pooling) with deformable convolutions in layer2-4
+# Deformable convolutions in layer2-4, with the paper's constant kernels at the start
+_base_ = './resnet18_standard.py'
+
 model = dict(
-    type='ImageClassifier',
     backbone=dict(
-        type='AdaptiveResNet_CIFAR',
-        depth=18,
-        zero_init_residual=False,
-        stages_with_adaptive=(False, True, True, True),
         adaptive_cfg=dict(type='DeformConv', kernel_init='uniform'),
-    ),
-    neck=dict(type='GlobalAveragePooling'),
-    head=dict(
-        type='LinearClsHead',
-        num_classes=10,
-        in_channels=512,
-        loss=dict(type='CrossEntropyLoss', loss_weight=1.0),
-        topk=(1, 5),
     ),
 )

@@ -6,7 +6,7 @@ model = dict(
         depth=18,
         zero_init_residual=False,
         stages_with_adaptive=(False, True, True, True),
-        adaptive_cfg=None,
+        adaptive_cfg=dict(type='Conv2d'),
     ),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(
