@@ -1,4 +1,4 @@
-"""Build metricconv_mm: the C++ kernels if torch and a compiler are there, and metricconv_mm/.mim, where OpenMMLab's mim looks for configs and tools."""
+"""Build metricconv_mm, its C++ kernels if torch and a compiler are there, and metricconv_mm/.mim, where mim looks for configs and tools."""
 
 import os
 import runpy

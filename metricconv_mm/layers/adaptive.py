@@ -17,6 +17,8 @@ from .predictor import Predictor
 IntPair = int | Sequence[int]
 KERNEL_INITS = ('uniform', 'kaiming')
 PREDICTOR_INITS = ('paper', 'identity')
+# asked once: torch.compile cannot ask
+AUTOCAST_DEVICES = tuple(device for device in ('cpu', 'cuda', 'xpu', 'mps') if torch.amp.is_autocast_available(device))
 PADDING_MODES = ('zeros', 'reflect', 'replicate', 'circular')
 
 #: every adaptive convolution by the name that configs and ``surgery.convert`` use
@@ -52,7 +54,7 @@ def on_registration(listener: Callable[[str, type], None]) -> None:
 def precise_positions(tensor: Tensor) -> AbstractContextManager:
     """No autocast inside: half a mantissa is not enough for positions."""
     device = tensor.device.type
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+    return torch.autocast(device, enabled=False) if device in AUTOCAST_DEVICES else nullcontext()
 
 
 class AdaptiveConv2d(nn.Module):

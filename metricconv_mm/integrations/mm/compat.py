@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.runner.checkpoint import CheckpointLoader, load_from_local
+from mmengine.runner import checkpoint
 
 
-def _load_own_checkpoint(filename: str, map_location: Any = None, logger: Any = None) -> Any:
-    """Local checkpoints hold mmengine's message hub, which torch.load's weights_only default refuses."""
+def _load_checkpoint(filename: str, map_location: Any = None, logger: Any = None) -> Any:
+    """Weights alone if the file holds no more; mmengine's own checkpoints hold its log as well, which torch.load refuses by default."""
     path = Path(filename).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f'{filename} can not be found: no such checkpoint')
-    return torch.load(path, map_location=map_location, weights_only=False)
-
-
-def _refuses_history() -> bool:
-    """Whether this mmengine leaves torch.load to its default."""
-    return 'weights_only' not in load_from_local.__code__.co_names and 'weights_only' not in load_from_local.__code__.co_consts.__repr__()
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except pickle.UnpicklingError:
+        return torch.load(path, map_location=map_location, weights_only=False)
 
 
 def apply() -> None:
     """Let ``--resume``, ``load_from`` and tools/test.py read checkpoints that mmengine itself has written. Safe to call again."""
-    if _refuses_history():
-        CheckpointLoader.register_scheme(prefixes='', loader=_load_own_checkpoint, force=True)
+    handles_it_itself = hasattr(checkpoint, '_safe_torch_load')
+    if not handles_it_itself:
+        checkpoint.CheckpointLoader.register_scheme(prefixes='', loader=_load_checkpoint, force=True)
 
 
 def prepare_distributed_cpu(cfg: Any) -> None:
