@@ -61,7 +61,7 @@ struct Arguments {
   const T* images;
   const T* parameter;
   const T* mask;       // [N, groups * taps, outputs], or null
-  const T* reference;  // [taps, 3], or null
+  const T* reference;  // [taps, 3] of a metric, [taps, 2] otherwise
   T eps;
   Geometry geometry;
   std::vector<T> zeros;  // stands for neighbours outside the image
@@ -70,24 +70,27 @@ struct Arguments {
     const Geometry& g = geometry;
     return pixel < 0 ? zeros.data() : images + (image * g.height * g.width + pixel) * g.channels + channel;
   }
-  int64_t mask_index(int64_t pixel, int64_t group, int64_t tap) const {
+  int64_t mask_index(int64_t image, int64_t pixel, int64_t group, int64_t tap) const {
     const int64_t outputs = geometry.outputs();
-    return ((pixel / outputs * geometry.groups + group) * geometry.taps() + tap) * outputs + pixel % outputs;
+    return ((image * geometry.groups + group) * geometry.taps() + tap) * outputs + pixel - image * outputs;
   }
 };
 
-// Calls visit(pixel, group, tap, taps, position, corners) for every sample of the pixels [begin, end).
+// Calls visit(image, pixel, group, tap, taps, position, corners) for every sample of the pixels [begin, end).
 template <typename T, typename Visit>
 void for_samples(const Arguments<T>& a, int64_t begin, int64_t end, const Visit& visit) {
   const Geometry& g = a.geometry;
-  for (int64_t pixel = begin; pixel < end; ++pixel)
+  const int64_t outputs = g.outputs(), count = g.taps();
+  for (int64_t pixel = begin; pixel < end; ++pixel) {
+    const int64_t image = pixel / outputs;
     for (int64_t group = 0; group < g.groups; ++group) {
-      const Taps<T> taps(g, a.parameter, a.reference, a.eps, pixel, group);
-      for (int64_t tap = 0; tap < g.taps(); ++tap) {
+      const Taps<T> taps(g, a.parameter, a.reference, a.eps, image, pixel - image * outputs, group);
+      for (int64_t tap = 0; tap < count; ++tap) {
         const Position<T> position = taps.at(tap);
-        visit(pixel, group, tap, taps, position, Corners<T>(position, g.height, g.width));
+        visit(image, pixel, group, tap, taps, position, Corners<T>(position, g.height, g.width));
       }
     }
+  }
 }
 
 template <typename T>
@@ -95,9 +98,9 @@ void columns_kernel(const Arguments<T>& a, int64_t begin, int64_t end, T* column
   const Geometry& g = a.geometry;
   const int64_t n = g.group_channels();
   torch::stable::parallel_for(begin, end, 16, [&](int64_t first, int64_t last) {
-    for_samples(a, first, last, [&](int64_t pixel, int64_t group, int64_t tap, const Taps<T>&, const Position<T>&, const Corners<T>& corners) {
-      const int64_t image = pixel / g.outputs(), channel = group * n;
-      const T scale = a.mask ? a.mask[a.mask_index(pixel, group, tap)] : T(1);
+    for_samples(a, first, last, [&](int64_t image, int64_t pixel, int64_t group, int64_t tap, const Taps<T>&, const Position<T>&, const Corners<T>& corners) {
+      const int64_t channel = group * n;
+      const T scale = a.mask ? a.mask[a.mask_index(image, pixel, group, tap)] : T(1);
       const T* rows[4];
       for (int c = 0; c < 4; ++c) rows[c] = a.neighbour(image, corners.pixel[c], channel);
       blend(rows[0], rows[1], rows[2], rows[3], corners.weight, scale, n, columns + ((pixel - begin) * g.taps() + tap) * g.channels + channel);
@@ -115,7 +118,7 @@ void parameter_kernel(const Arguments<T>& a, int64_t begin, int64_t end, const T
     for (int64_t pixel = first; pixel < last; ++pixel) {
       std::fill(sums.begin(), sums.end(), T(0));
       const int64_t image = pixel / outputs;
-      for_samples(a, pixel, pixel + 1, [&](int64_t, int64_t group, int64_t tap, const Taps<T>& taps, const Position<T>& position, const Corners<T>& corners) {
+      for_samples(a, pixel, pixel + 1, [&](int64_t, int64_t, int64_t group, int64_t tap, const Taps<T>& taps, const Position<T>& position, const Corners<T>& corners) {
         const int64_t channel = group * n;
         const T* rows[4];
         for (int c = 0; c < 4; ++c) rows[c] = a.neighbour(image, corners.pixel[c], channel);
@@ -123,7 +126,7 @@ void parameter_kernel(const Arguments<T>& a, int64_t begin, int64_t end, const T
         dots(rows[0], rows[1], rows[2], rows[3], grad_columns + ((pixel - begin) * g.taps() + tap) * g.channels + channel, n, d);
         T scale = 1;
         if (a.mask) {
-          const int64_t index = a.mask_index(pixel, group, tap);
+          const int64_t index = a.mask_index(image, pixel, group, tap);
           scale = a.mask[index];
           if (grad_mask) grad_mask[index] = corners.weight[0] * d[0] + corners.weight[1] * d[1] + corners.weight[2] * d[2] + corners.weight[3] * d[3];
         }
@@ -151,9 +154,9 @@ void images_kernel(const Arguments<T>& a, int64_t begin, int64_t end, const T* g
       const int64_t image = first_image + first / slices, from = first % slices;
       const int64_t count = std::min(slices - from, last - first), channels = std::min((from + count) * slice, n) - from * slice;
       for_samples(a, std::max(begin, image * outputs), std::min(end, (image + 1) * outputs),
-                  [&](int64_t pixel, int64_t group, int64_t tap, const Taps<T>&, const Position<T>&, const Corners<T>& corners) {
+                  [&](int64_t, int64_t pixel, int64_t group, int64_t tap, const Taps<T>&, const Position<T>&, const Corners<T>& corners) {
                     const int64_t channel = group * n + from * slice;
-                    const T scale = a.mask ? a.mask[a.mask_index(pixel, group, tap)] : T(1);
+                    const T scale = a.mask ? a.mask[a.mask_index(image, pixel, group, tap)] : T(1);
                     const T* grad = grad_columns + ((pixel - begin) * g.taps() + tap) * g.channels + channel;
                     for (int c = 0; c < 4; ++c)
                       if (corners.pixel[c] >= 0)
@@ -171,16 +174,16 @@ const T* pointer(const std::optional<Tensor>& tensor) {
 }
 
 template <typename T>
-Arguments<T> arguments(const Tensor& images, const Tensor& parameter, const std::optional<Tensor>& mask, const std::optional<Tensor>& reference,
+Arguments<T> arguments(const Tensor& images, const Tensor& parameter, const std::optional<Tensor>& mask, const Tensor& reference,
                        double eps, const std::vector<int64_t>& s) {
   STD_TORCH_CHECK(s.size() == 12, "expected 12 sizes: output, kernel, stride, padding, dilation, groups, kind; got ", s.size());
   const Geometry geometry{images.size(0), images.size(3), images.size(1), images.size(2), s[0], s[1], s[2], s[3], s[4], s[5],
                           s[6],           s[7],           s[8],           s[9],           s[10], static_cast<Kind>(s[11])};
-  return {static_cast<const T*>(images.const_data_ptr()), static_cast<const T*>(parameter.const_data_ptr()), pointer<T>(mask), pointer<T>(reference),
+  return {static_cast<const T*>(images.const_data_ptr()), static_cast<const T*>(parameter.const_data_ptr()), pointer<T>(mask), static_cast<const T*>(reference.const_data_ptr()),
           static_cast<T>(eps), geometry, std::vector<T>(geometry.group_channels(), T(0))};
 }
 
-void columns(const Tensor& images, const Tensor& parameter, const std::optional<Tensor>& mask, const std::optional<Tensor>& reference, double eps,
+void columns(const Tensor& images, const Tensor& parameter, const std::optional<Tensor>& mask, const Tensor& reference, double eps,
              std::vector<int64_t> sizes, int64_t begin, int64_t end, Tensor out) {
   auto run = [&]<typename T>(T) {
     columns_kernel<T>(arguments<T>(images, parameter, mask, reference, eps, sizes), begin, end, static_cast<T*>(out.mutable_data_ptr()));
@@ -188,7 +191,7 @@ void columns(const Tensor& images, const Tensor& parameter, const std::optional<
   images.scalar_type() == torch::headeronly::ScalarType::Double ? run(double()) : run(float());
 }
 
-void backward(const Tensor& images, const Tensor& parameter, const std::optional<Tensor>& mask, const std::optional<Tensor>& reference, double eps,
+void backward(const Tensor& images, const Tensor& parameter, const std::optional<Tensor>& mask, const Tensor& reference, double eps,
               std::vector<int64_t> sizes, int64_t begin, int64_t end, const Tensor& grad_columns, std::optional<Tensor> grad_images,
               std::optional<Tensor> grad_parameter, std::optional<Tensor> grad_mask) {
   auto run = [&]<typename T>(T) {
@@ -205,9 +208,9 @@ void backward(const Tensor& images, const Tensor& parameter, const std::optional
 }  // namespace metricconv
 
 STABLE_TORCH_LIBRARY(metricconv_mm_cpu, m) {
-  m.def("columns(Tensor images, Tensor parameter, Tensor? mask, Tensor? reference, float eps, int[] sizes, int begin, int end, Tensor(a!) out) -> ()");
+  m.def("columns(Tensor images, Tensor parameter, Tensor? mask, Tensor reference, float eps, int[] sizes, int begin, int end, Tensor(a!) out) -> ()");
   m.def(
-      "backward(Tensor images, Tensor parameter, Tensor? mask, Tensor? reference, float eps, int[] sizes, int begin, int end, Tensor grad_columns, "
+      "backward(Tensor images, Tensor parameter, Tensor? mask, Tensor reference, float eps, int[] sizes, int begin, int end, Tensor grad_columns, "
       "Tensor(a!)? grad_images, Tensor(b!)? grad_parameter, Tensor(c!)? grad_mask) -> ()");
 }
 

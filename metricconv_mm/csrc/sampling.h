@@ -24,6 +24,13 @@ struct Geometry {
   int64_t parameter_channels() const { return kind == Kind::metric ? 5 : kind == Kind::shift ? 2 : 2 * taps(); }
 };
 
+// std::floor is a function call where the processor is not known to round by itself.
+template <typename T>
+inline int64_t floor_of(T value) {
+  const int64_t truncated = static_cast<int64_t>(value);
+  return truncated - (value < static_cast<T>(truncated));
+}
+
 // One tap of one output pixel: absolute position, and what its derivative by the parameters needs.
 template <typename T>
 struct Position {
@@ -36,9 +43,9 @@ struct Position {
 template <typename T>
 class Taps {
  public:
-  Taps(const Geometry& geometry, const T* parameter, const T* reference, T eps, int64_t pixel, int64_t group)
+  // The reference holds [taps, 3] of a metric's support, or [taps, 2] of the kernel's grid, as (x, y).
+  Taps(const Geometry& geometry, const T* parameter, const T* reference, T eps, int64_t image, int64_t output, int64_t group)
       : geometry_(geometry), reference_(reference), eps_(eps), step_(geometry.outputs()) {
-    const int64_t image = pixel / step_, output = pixel % step_;
     first_ = parameter + (image * geometry.groups + group) * geometry.parameter_channels() * step_ + output;
     centre_x_ = (output % geometry.out_width) * geometry.stride_x - geometry.padding_x + geometry.dilation_x * (geometry.kernel_columns - 1) / T(2);
     centre_y_ = (output / geometry.out_width) * geometry.stride_y - geometry.padding_y + geometry.dilation_y * (geometry.kernel_rows - 1) / T(2);
@@ -54,8 +61,7 @@ class Taps {
       const T norm = alpha + values_[3] * u + values_[4] * v + eps_;
       return {centre_x_ + radius * u / norm, centre_y_ + radius * v / norm, alpha, norm};
     }
-    const T grid_x = geometry_.dilation_x * (tap % geometry_.kernel_columns - (geometry_.kernel_columns - 1) / T(2));
-    const T grid_y = geometry_.dilation_y * (tap / geometry_.kernel_columns - (geometry_.kernel_rows - 1) / T(2));
+    const T grid_x = reference_[2 * tap], grid_y = reference_[2 * tap + 1];
     const bool shared = geometry_.kind == Kind::shift;
     const T dy = shared ? values_[0] : raw(2 * tap), dx = shared ? values_[1] : raw(2 * tap + 1);
     return {centre_x_ + (grid_x + dx), centre_y_ + (grid_y + dy), 0, 0};
@@ -106,7 +112,7 @@ struct Corners {
     T x = position.x < -2 ? T(-2) : position.x > width + 1 ? T(width + 1) : position.x;
     T y = position.y < -2 ? T(-2) : position.y > height + 1 ? T(height + 1) : position.y;
     const bool lost = x != x || y != y;
-    const int64_t left = x != x ? 0 : static_cast<int64_t>(std::floor(x)), top = y != y ? 0 : static_cast<int64_t>(std::floor(y));
+    const int64_t left = x != x ? 0 : floor_of(x), top = y != y ? 0 : floor_of(y);
     fraction_x = x - left;
     fraction_y = y - top;
     const T weights[4] = {(1 - fraction_y) * (1 - fraction_x), (1 - fraction_y) * fraction_x, fraction_y * (1 - fraction_x), fraction_y * fraction_x};

@@ -44,7 +44,8 @@ class _Prepared:
         self.images = call.input.to(dtype).permute(0, 2, 3, 1).contiguous()
         self.parameter = call.parameter.to(dtype).contiguous()
         self.mask = None if call.mask is None else call.mask.to(dtype).contiguous()
-        reference = None if call.reference is None else call.reference.to(dtype).contiguous()
+        grid = call.tap_grid().grid(self.images) if call.reference is None else call.reference
+        reference = grid.to(dtype).contiguous()
         sizes = [*call.output_size, *call.kernel_size, *call.stride, *call.padding, *call.dilation, call.parameter_groups, KINDS[call.operator]]
         self.arguments: tuple[Any, ...] = (self.images, self.parameter, self.mask, reference, call.eps, sizes)
         self.taps, self.channels, self.groups = call.taps, call.input.shape[1], call.groups
