@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -11,6 +12,7 @@ import torch
 
 from . import __version__
 from .ops import BACKENDS
+from .ops.backends import ENVIRONMENT_VARIABLE
 
 STACKS = {
     'onedl': ('onedl-mmengine', 'onedl-mmcv', 'onedl-mmpretrain'),
@@ -45,6 +47,7 @@ def lines() -> Iterator[str]:
     yield f'OpenMMLab: {openmmlab_stack()}'
     for name in OTHERS:
         yield f'{name}: {_version(name) or "not installed"}'
+    yield f'{ENVIRONMENT_VARIABLE}: {os.environ.get(ENVIRONMENT_VARIABLE, "not set")}'
     for name, backend in BACKENDS.items():
         yield f'backend {name}: {backend.missing() or "runs"}'
 

@@ -60,6 +60,8 @@ def select(model: nn.Module, layers: Layers = None, kernel_sizes: Sequence[int |
     else:
         patterns = [''] if layers is None else [layers] if isinstance(layers, str) else list(layers)
         chosen = set()
+        if not patterns:
+            _require(chosen, 'an empty list', candidates, kernel_sizes)
         for pattern in patterns:
             matches = {name for name in sized if _matches(pattern, name)}
             _require(matches, f'{pattern!r}' if pattern else 'a kernel of the sizes asked for', candidates, kernel_sizes)
@@ -82,7 +84,7 @@ def _require(chosen: set[str], what: str, candidates: dict[str, nn.Conv2d], kern
     names = [f'{name} {conv.kernel_size[0]}x{conv.kernel_size[1]}' for name, conv in candidates.items()]
     shown = ', '.join(names[:12]) + (f', ... ({len(names)} in all)' if len(names) > 12 else '')
     sizes = 'kernels other than 1 x 1' if kernel_sizes is None else f'{kernel_sizes=}'
-    raise ValueError(f"no nn.Conv2d matches {what} ({sizes}). The model's convolutions are: {shown or 'none'}")
+    raise ValueError(f"no nn.Conv2d matches {what} ({sizes}). The model's convolutions are: {shown or 'none'}; adaptive ones do not count")
 
 
 def build_like(old: nn.Conv2d, conv: str | type[nn.Module], *, keep_weights: bool, **conv_kwargs: Any) -> nn.Module:
@@ -98,7 +100,10 @@ def build_like(old: nn.Conv2d, conv: str | type[nn.Module], *, keep_weights: boo
     if parametrize.is_parametrized(old) or hasattr(old, 'weight_g') or hasattr(old, 'weight_orig'):
         raise ValueError('the weight of a convolution is computed (weight or spectral norm, pruning): remove that before converting it')
     if type(old)._conv_forward is not nn.Conv2d._conv_forward or not _plain_forward(type(old)):
-        raise ValueError(f'{type(old).__module__}.{type(old).__name__} computes something else than nn.Conv2d: leave it out by narrowing layers')
+        raise ValueError(
+            f'{type(old).__module__}.{type(old).__name__} computes something else than nn.Conv2d: leave it out, for example by '
+            'layers=lambda name, conv: type(conv) is nn.Conv2d'
+        )
     arguments = {name: getattr(old, name) for name in ARGUMENTS} | {'bias': old.bias is not None}
     if keep_weights and cls is not nn.Conv2d:
         arguments['predictor_init'] = 'identity'
@@ -130,7 +135,8 @@ def convert(
     Shifted and deformable convolutions, and metric ones with ``support='grid'``, then compute what the model computed before, up to rounding.
 
     Args:
-        conv: 'MetricConv', 'ShiftedConv', 'DeformConv', another registered name, 'Conv2d' (back to nn.Conv2d), or a class.
+        conv: 'MetricConv', 'ShiftedConv', 'DeformConv', another registered name, 'Conv2d' (nn.Conv2d, with other arguments), or a class. Layers
+            that are adaptive already stay as they are.
         layers, kernel_sizes: as in :func:`select`.
         keep_weights: keep kernels and biases; True unless ``fixed_kernel=True`` is among ``conv_kwargs``. Otherwise the new layers initialise
             their own.

@@ -11,6 +11,7 @@ from mmengine.dataset import default_collate
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
 
+from metricconv_mm.integrations.mm import launch
 from metricconv_mm.visualization import draw_balls, layer_balls
 
 
@@ -27,6 +28,10 @@ def parse_arguments():
 
 def main():
     args = parse_arguments()
+    if not Path(args.config).is_file():
+        sys.exit(f'no config {args.config!r}')
+    if args.every < 1:
+        sys.exit(f'--every: expected at least 1, got {args.every}')
     if not Path(args.checkpoint).is_file():
         sys.exit(f'no checkpoint {args.checkpoint!r}')
     cfg = Config.fromfile(args.config)
@@ -36,6 +41,7 @@ def main():
         sys.exit(f'--index {args.index}: the test set has images 0 to {len(dataset) - 1}')
     cfg.model.setdefault('data_preprocessor', cfg.get('data_preprocessor'))
     model = MODELS.build(cfg.model).eval()
+    launch.require_own_checkpoint(model, args.checkpoint)
     load_checkpoint(model, args.checkpoint, map_location='cpu')
     sample = dataset[args.index]
     with torch.no_grad():

@@ -12,12 +12,14 @@ from mmengine.evaluator import DumpResults
 
 from metricconv_mm.integrations.mm import launch
 
+FORMATS = {'pred': ['.pkl', '.pickle'], 'metrics': ['.json', '.yaml', '.yml', '.pkl', '.pickle']}
+
 
 def parse_arguments(arguments=None):
     parser = argparse.ArgumentParser(description='Evaluate a checkpoint')
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='checkpoint file')
-    parser.add_argument('--out', help='file for predictions or metrics (.pkl, .json)')
+    parser.add_argument('--out', help='file for predictions (.pkl) or metrics (.json, .yaml, .pkl)')
     parser.add_argument('--out-item', choices=['metrics', 'pred'], help='what to write to --out (default: pred)')
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument('--show-dir', help='folder for pictures of the predictions')
@@ -28,6 +30,9 @@ def parse_arguments(arguments=None):
     args = parser.parse_args(arguments)
     if args.out_item and not args.out:
         parser.error('--out-item says what to write to --out: give --out FILE')
+    formats = FORMATS[args.out_item or 'pred']
+    if args.out and Path(args.out).suffix not in formats:
+        parser.error(f'--out: {args.out_item or "pred"} is written as {" or ".join(formats)}, got {args.out!r}')
     return args
 
 
@@ -55,6 +60,7 @@ def main():
     runner = launch.build_runner(cfg)
     if args.out and args.out_item != 'metrics':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
+    launch.require_own_checkpoint(runner.model, args.checkpoint)
     metrics = runner.test()
     if args.out and args.out_item == 'metrics':
         mmengine.dump(metrics, args.out)

@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 import torch
 
@@ -31,6 +32,8 @@ def merge(cfg, args):
         cfg.optim_wrapper.type = 'CpuAmpOptimWrapper'
         print('--amp: no GPU here, so training runs under bfloat16 autocast on the CPU')
     if args.resume is not None:
+        if args.resume != 'auto' and not Path(args.resume).is_file() and '://' not in args.resume:
+            sys.exit(f'no checkpoint {args.resume!r} to resume from')
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
     if args.auto_scale_lr:

@@ -23,11 +23,12 @@ def conv_factory(cls: type[AdaptiveConv2d]) -> Callable[..., nn.Module]:
     def build(in_channels: int, out_channels: int, kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1,
               groups: int = 1, bias: bool = True, padding_mode: str = 'zeros', **kwargs: Any) -> nn.Module:  # fmt: skip
         standard = (in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode)
+        if 'deform_groups' in kwargs:
+            kwargs.setdefault(cls.groups_argument, kwargs.pop('deform_groups'))
+        cls.check_options(kwargs)
         if pair(kernel_size) == (1, 1) and not cls.adapts_single_tap:
             placement = {key: kwargs[key] for key in ('device', 'dtype') if key in kwargs}
             return nn.Conv2d(*standard, **placement)  # type: ignore[arg-type]
-        if 'deform_groups' in kwargs:
-            kwargs.setdefault(cls.groups_argument, kwargs.pop('deform_groups'))
         return cls(*standard, **kwargs)
 
     build.__name__ = build.__qualname__ = cls.__name__

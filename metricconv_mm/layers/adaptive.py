@@ -1,8 +1,10 @@
-"""What all adaptive convolutions share: kernel, predictor, mask, padding, checkpoints, and a table of them by name."""
+"""What all adaptive convolutions share: kernel, predictor, mask, padding, checkpoints."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+import warnings
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
@@ -20,35 +22,6 @@ PREDICTOR_INITS = ('paper', 'identity')
 # asked once: torch.compile cannot ask
 AUTOCAST_DEVICES = tuple(device for device in ('cpu', 'cuda', 'xpu', 'mps') if torch.amp.is_autocast_available(device))
 PADDING_MODES = ('zeros', 'reflect', 'replicate', 'circular')
-
-#: every adaptive convolution by the name that configs and ``surgery.convert`` use
-CONVOLUTIONS: dict[str, type[AdaptiveConv2d]] = {}
-_listeners: list[Callable[[str, type], None]] = []
-
-
-def register_convolution(name: str) -> Callable[[type], type]:
-    """Class decorator: make an :class:`AdaptiveConv2d` available under ``name`` to configs, backbones and ``surgery.convert``.
-
-    Raises:
-        KeyError: when the name is taken by another class.
-    """
-
-    def register(cls: type) -> type:
-        if CONVOLUTIONS.get(name, cls) is not cls:
-            raise KeyError(f'{name!r} is already {CONVOLUTIONS[name].__name__}: choose another name')
-        CONVOLUTIONS[name] = cls
-        for listener in _listeners:
-            listener(name, cls)
-        return cls
-
-    return register
-
-
-def on_registration(listener: Callable[[str, type], None]) -> None:
-    """Call ``listener(name, class)`` for every convolution that is registered, and that will be."""
-    _listeners.append(listener)
-    for name, cls in CONVOLUTIONS.items():
-        listener(name, cls)
 
 
 def precise_positions(tensor: Tensor) -> AbstractContextManager:
@@ -105,7 +78,9 @@ class AdaptiveConv2d(nn.Module):
         modulation: bool = False,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
+        **unknown: Any,
     ) -> None:
+        self.check_options(unknown)
         super().__init__()
         self.in_channels, self.out_channels, self.groups, self.padding_mode = in_channels, out_channels, groups, padding_mode
         self.kernel_size, self.stride, self.dilation = pair(kernel_size), pair(stride), pair(dilation)
@@ -146,6 +121,19 @@ class AdaptiveConv2d(nn.Module):
         return functional.deform_conv2d(input, offset, self.weight, self.bias, mask=mask, padding=padding, **self._geometry())
 
     # --- shared -----------------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def options(cls) -> list[str]:
+        """The keyword arguments that the constructor takes beside those of nn.Conv2d."""
+        kinds = (p for base in cls.__mro__ if issubclass(base, AdaptiveConv2d) for p in inspect.signature(base.__init__).parameters.values())
+        return sorted({p.name for p in kinds if p.kind is p.KEYWORD_ONLY})
+
+    @classmethod
+    def check_options(cls, given: Iterable[str]) -> None:
+        """Raise TypeError for options that the layer does not have, with those that it has."""
+        unknown = sorted(set(given) - set(cls.options()))
+        if unknown:
+            raise TypeError(f'{cls.__name__} has no option {", ".join(unknown)}: choose from {", ".join(cls.options())}')
 
     @property
     def taps(self) -> int:
@@ -205,6 +193,8 @@ class AdaptiveConv2d(nn.Module):
     def _batched(self, input: Tensor) -> Tensor:
         if input.dim() not in (3, 4) or input.shape[-3] != self.in_channels:
             raise ValueError(f'{type(self).__name__}: expected input [N, {self.in_channels}, H, W] or [{self.in_channels}, H, W], got {input.shape=}')
+        if not input.is_floating_point():
+            raise TypeError(f'{type(self).__name__}: expected a floating point input, got {input.dtype=}')
         return input if input.dim() == 4 else input.unsqueeze(0)
 
     def _pad(self, input: Tensor) -> tuple[Tensor, Size2]:
@@ -222,6 +212,14 @@ class AdaptiveConv2d(nn.Module):
 
     def _check_arguments(self) -> None:
         name = type(self).__name__
+        for what, least, value in (
+            ('in_channels', 1, self.in_channels),
+            ('stride', 1, self.stride),
+            ('padding', 0, self.padding),
+            ('dilation', 1, self.dilation),
+        ):
+            if not isinstance(value, str) and min(value if isinstance(value, tuple) else (value,)) < least:
+                raise ValueError(f'{name}: expected {what} of at least {least}, got {what}={value}')
         for what, count in (('groups', self.groups), (self.groups_argument, self.parameter_groups)):
             if count < 1 or self.in_channels % count:
                 raise ValueError(f'{name}: expected {what} to divide in_channels={self.in_channels}, got {what}={count}')
@@ -242,6 +240,12 @@ class AdaptiveConv2d(nn.Module):
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
         """A plain convolution's checkpoint loads too: the predictor then stays as it is, and so does a fixed kernel."""
         if f'{prefix}weight' in state_dict and f'{prefix}predictor.weight' not in state_dict:
+            if self.predictor_init != 'identity':
+                warnings.warn(
+                    f'{prefix.rstrip(".") or type(self).__name__}: this is the checkpoint of a plain convolution, made for the '
+                    "undeformed grid, but sampling starts elsewhere. To start from what it computed, use support='grid' or predictor_init='identity'",
+                    stacklevel=2,
+                )
             for name, tensor in self.predictor.state_dict().items():
                 state_dict.setdefault(f'{prefix}predictor.{name}', tensor)
         if self.fixed_kernel:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from .. import functional, geometry
 from ..geometry.supports import Size2
-from .adaptive import AdaptiveConv2d, IntPair, precise_positions, register_convolution
+from .adaptive import AdaptiveConv2d, IntPair, precise_positions
+from .names import register_convolution
 
 #: share of eps_w that is left to F where a nearly singular M would make it negative
 POSITIVITY = 0.005
@@ -35,7 +36,7 @@ class MetricConv2d(AdaptiveConv2d):
         predictor_init: 'paper' (near an isotropic metric, Sec. E.6), or 'identity', the unit disk. 'identity' unless given when
             support is 'grid'.
 
-    The other arguments are those of :class:`AdaptiveConv2d`.
+    The other arguments are those of :class:`AdaptiveConv2d`; its ``parameter_groups`` is another word for ``metric_groups``.
 
     Raises:
         ValueError: for names, sizes or constants that do not fit, saying which do.
@@ -81,7 +82,7 @@ class MetricConv2d(AdaptiveConv2d):
             groups,
             bias,
             padding_mode,
-            parameter_groups=metric_groups,
+            parameter_groups=shared.pop('parameter_groups', metric_groups),
             predictor_init=predictor_init or ('identity' if support == 'grid' else 'paper'),
             **shared,
         )

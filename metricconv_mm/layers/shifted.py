@@ -6,7 +6,8 @@ from torch import Tensor
 
 from .. import functional
 from ..geometry.supports import Size2
-from .adaptive import AdaptiveConv2d, register_convolution
+from .adaptive import AdaptiveConv2d
+from .names import register_convolution
 
 
 @register_convolution('ShiftedConv')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -40,20 +40,24 @@ BACKENDS: dict[str, Backend] = {
 _requested: ContextVar[str | None] = ContextVar('metricconv_backend', default=None)
 
 
-def _check_name(name: str) -> None:
+def _check_name(name: str, source: str) -> None:
     if name != 'auto' and name not in BACKENDS:
-        raise ValueError(f'unknown backend {name!r}: choose one of {["auto", *BACKENDS]}')
+        raise ValueError(f'{source}: unknown backend {name!r}: choose one of {["auto", *BACKENDS]}')
 
 
-@contextmanager
-def use_backend(name: str) -> Iterator[None]:
-    """Run the operators inside the block on the named backend, or on the fastest that can with 'auto'.
+def use_backend(name: str) -> AbstractContextManager[None]:
+    """Run the operators on the named backend, or on the fastest that can with 'auto', inside ``with use_backend(name):``.
 
     Raises:
         ValueError: for an unknown name.
         RuntimeError: when a call cannot run on the named backend, with the reason.
     """
-    _check_name(name)
+    _check_name(name, 'use_backend')
+    return _using(name)
+
+
+@contextmanager
+def _using(name: str) -> Iterator[None]:
     token = _requested.set(name)
     try:
         yield
@@ -69,7 +73,7 @@ def requested() -> str | None:
 def select(call: Call) -> Backend:
     """The backend asked for by :func:`use_backend` or the METRICCONV_BACKEND variable; else the first that can run the call."""
     name = requested() or os.environ.get(ENVIRONMENT_VARIABLE) or 'auto'
-    _check_name(name)
+    _check_name(name, 'use_backend' if requested() else ENVIRONMENT_VARIABLE)
     candidates = BACKENDS.values() if name == 'auto' else [BACKENDS[name]]
     reasons = []
     for backend in candidates:

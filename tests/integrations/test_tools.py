@@ -128,6 +128,8 @@ def test_pictures_of_a_trained_model(trained, run_tool, tiny_config, tmp_path):
         (['tools/test.py', 'CONFIG', 'no/such/checkpoint.pth'], 'no checkpoint'),
         (['tools/train.py', 'CONFIG', '--cfg-options', 'train_dataloader.dataset.data_root=/no/such'], "Debian's package dataset"),
         (['tools/plot_curves.py', 'no/such/folder'], 'no training log'),
+        (['tools/train.py', 'CONFIG', '--resume', 'no/such.pth'], 'to resume from'),
+        (['tools/test.py', 'CONFIG', 'any.pth', '--out', 'predictions.json'], 'pred is written as .pkl'),
     ],
 )  # fmt: skip
 def test_what_is_missing_is_said(arguments, message, run_tool, tiny_config, tmp_path):
@@ -135,3 +137,24 @@ def test_what_is_missing_is_said(arguments, message, run_tool, tiny_config, tmp_
     if 'train.py' in str(arguments[0]):
         arguments[2:2] = ['--work-dir', tmp_path]
     assert message in run_tool(*arguments, fails=True)
+
+
+def test_a_checkpoint_of_another_model_is_not_evaluated(trained, run_tool, tiny_config, tmp_path):
+    import torch
+
+    work, _ = trained
+    state = torch.load(next(work.glob('epoch_*.pth')), weights_only=False)['state_dict']
+    plain = {key: value for key, value in state.items() if 'predictor' not in key}
+    plain['head.fc.weight'] = plain['head.fc.weight'][:, :8]
+    torch.save({'state_dict': plain}, tmp_path / 'plain.pth')
+    output = run_tool('tools/test.py', tiny_config, tmp_path / 'plain.pth', '--work-dir', tmp_path, fails=True)
+    assert '24 missing: backbone.layer2.0.conv1.predictor.weight' in output and '1 of another shape: head.fc.weight' in output
+    assert 'accuracy/top1' not in output
+    (tmp_path / 'text.pth').write_text('text')
+    assert 'no checkpoint that torch can read' in run_tool('tools/test.py', tiny_config, tmp_path / 'text.pth', fails=True)
+
+
+def test_predictions_are_drawn(trained, run_tool, tiny_config, tmp_path):
+    work, _ = trained
+    run_tool('tools/test.py', tiny_config, next(work.glob('epoch_*.pth')), '--work-dir', tmp_path, '--show-dir', tmp_path / 'pictures', '--interval', 8)
+    assert list((tmp_path / 'pictures').glob('*.png'))

@@ -66,3 +66,23 @@ def test_inputs_of_another_shape(cls, shape, method):
 def test_inputs_too_small_for_the_kernel(cls):
     with pytest.raises((ValueError, RuntimeError), match=r'Kernel size|no window fits'):
         cls(4, 6, 3)(torch.ones(1, 4, 2, 2))
+
+
+def test_misspelt_options_are_named_with_those_there_are(cls):
+    with pytest.raises(TypeError, match=rf'{cls.__name__} has no option suport: choose from .*kernel_init'):
+        cls(4, 6, 3, suport='grid')
+
+
+@pytest.mark.parametrize('arguments', [{'stride': 0}, {'padding': (1, -1)}, {'dilation': 0}])
+def test_geometry_out_of_range(cls, arguments):
+    with pytest.raises(ValueError, match='of at least'):
+        cls(4, 6, 3, **arguments)
+
+
+def test_metric_groups_are_parameter_groups():
+    assert MetricConv2d(4, 6, 3, parameter_groups=2).predictor.out_channels == MetricConv2d(4, 6, 3, metric_groups=2).predictor.out_channels == 14
+
+
+def test_integer_images_are_refused(cls):
+    with pytest.raises(TypeError, match='expected a floating point input'):
+        cls(4, 6, 3)(torch.zeros(1, 4, 8, 8, dtype=torch.int32))

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from metricconv_mm import AdaptiveConv2d, register_convolution, surgery
-from metricconv_mm.layers import CONVOLUTIONS, MetricConv2d, adaptive, on_registration
+from metricconv_mm.layers import CONVOLUTIONS, MetricConv2d, names, on_registration
 
 NAME = 'DilatedConvOfTests'
 
@@ -25,7 +25,7 @@ class AdaptiveDilationConv2d(AdaptiveConv2d):
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
-    monkeypatch.setattr(adaptive, '_listeners', list(adaptive._listeners))
+    monkeypatch.setattr(names, '_listeners', list(names._listeners))
     register_convolution(NAME)(AdaptiveDilationConv2d)
     yield
     del CONVOLUTIONS[NAME]

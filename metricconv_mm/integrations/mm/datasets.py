@@ -72,7 +72,7 @@ class IDXDataset(BaseDataset):
         if images.ndim != 3 or labels.shape != images.shape[:1]:
             raise ValueError(f'{self.data_root}: expected images [N, H, W] and labels [N], got {images.shape} and {labels.shape}')
         return [
-            {'img': np.repeat(image[..., None], 3, axis=2), 'gt_label': int(label), 'img_path': None, 'sample_idx': index}
+            {'img': np.repeat(image[..., None], 3, axis=2), 'gt_label': int(label), 'sample_idx': index}
             for index, (image, label) in enumerate(zip(images, labels, strict=True))
         ]
 

@@ -12,6 +12,8 @@ import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import CheckpointLoader
+from torch import nn
 
 from .compat import prepare_distributed_cpu
 
@@ -65,3 +67,24 @@ def finish_config(cfg: Config, args: argparse.Namespace) -> Config:
 def build_runner(cfg: Config) -> Any:
     """mmengine's Runner, or the one that the config's runner_type names."""
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def require_own_checkpoint(model: nn.Module, filename: str) -> None:
+    """Exit, naming what differs, unless the checkpoint is one of this very model: mmengine would evaluate whatever part of it fits."""
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(filename, map_location='cpu', logger='silent')
+        found = dict(checkpoint.get('state_dict', checkpoint))
+    except Exception as error:
+        sys.exit(f'{filename} is no checkpoint that torch can read: {type(error).__name__}: {error}')
+    wanted = {name.removeprefix('module.'): tensor for name, tensor in model.state_dict().items()}
+    found = {name.removeprefix('module.'): tensor for name, tensor in found.items()}
+    differences = {
+        'missing': [name for name in wanted if name not in found],
+        'unexpected': [name for name in found if name not in wanted],
+        'of another shape': [name for name in wanted if name in found and getattr(found[name], 'shape', None) != wanted[name].shape],
+    }
+    lines = [f'  {len(names)} {kind}: {", ".join(names[:3])}{", ..." if len(names) > 3 else ""}' for kind, names in differences.items() if names]
+    if lines:
+        sys.exit(
+            '\n'.join([f'{filename} is a checkpoint of another model than the config describes:', *lines, 'Give the config it was trained with'])
+        )
