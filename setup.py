@@ -72,7 +72,7 @@ setup(
         'onedl': ['onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmpretrain>=1.3.6', *common],
         'mm': ['mmengine>=0.10.7', 'mmcv-lite>=2.2.0', 'mmpretrain>=1.2.0', 'setuptools<82', *common],
         'timm': timm,
-        'dev': ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100', 'ruff>=0.15', 'mypy>=1.15', 'pre-commit>=4'],
+        'dev': ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100', 'ruff==0.17.6', 'mypy==2.4.1', 'pre-commit>=4'],
     },
     ext_modules=extensions(),
     cmdclass={'build_py': BuildWithConfigs, 'editable_wheel': EditableWithConfigs},

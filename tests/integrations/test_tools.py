@@ -156,5 +156,6 @@ def test_a_checkpoint_of_another_model_is_not_evaluated(trained, run_tool, tiny_
 
 def test_predictions_are_drawn(trained, run_tool, tiny_config, tmp_path):
     work, _ = trained
-    run_tool('tools/test.py', tiny_config, next(work.glob('epoch_*.pth')), '--work-dir', tmp_path, '--show-dir', tmp_path / 'pictures', '--interval', 8)
-    assert list((tmp_path / 'pictures').glob('*.png'))
+    checkpoint, pictures = next(work.glob('epoch_*.pth')), tmp_path / 'pictures'
+    run_tool('tools/test.py', tiny_config, checkpoint, '--work-dir', tmp_path, '--show-dir', pictures, '--interval', 8)
+    assert list(pictures.glob('*.png'))
