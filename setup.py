@@ -33,7 +33,7 @@ class EditableWithConfigs(editable_wheel):
 
 
 def extensions():
-    """The CPU kernels, for torch's stable ABI: built once, they run on every later torch. Without torch or a compiler the package does without."""
+    """The CPU kernels, for torch's stable ABI: one build serves torch 2.11 and later. Without torch or a compiler the package does without."""
     try:
         import torch
     except ImportError:
