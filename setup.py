@@ -43,13 +43,13 @@ def extensions():
     return [
         Extension(
             'metricconv_mm._C',
-            ['metricconv_mm/csrc/adaptive_conv2d.cpp'],
-            depends=['metricconv_mm/csrc/sampling.h'],
+            sorted(str(path.relative_to(ROOT)) for path in ROOT.glob('metricconv_mm/csrc/*.cpp')),
+            depends=[str(path) for path in ROOT.glob('metricconv_mm/csrc/*.h')],
             include_dirs=[str(root / 'include')],
             library_dirs=[str(root / 'lib')],
             libraries=['torch_cpu'],
             define_macros=[('TORCH_TARGET_VERSION', '0x020b000000000000')],
-            extra_compile_args=['-std=c++20', '-O3', '-fno-math-errno', '-fno-trapping-math'],
+            extra_compile_args=['-std=c++20', '-O3', '-fno-math-errno', '-fno-trapping-math', '-Wno-psabi'],
             language='c++',
             optional=True,
         )
