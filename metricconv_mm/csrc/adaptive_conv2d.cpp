@@ -22,7 +22,7 @@ void* scratch(int slot, int64_t bytes) {
     int64_t size = 0;
     ~Block() { std::free(memory); }
   };
-  thread_local Block blocks[10];
+  thread_local Block blocks[12];
   Block& block = blocks[slot];
   if (block.size < bytes) {
     std::free(block.memory);

@@ -16,13 +16,38 @@ inline int64_t merged_taps(const Geometry& g) {
   return most < g.taps() ? most : g.taps();
 }
 
-template <typename T, typename S>
-METRICCONV_INLINE void gather(const Geometry& g, const Tile<T, S>& tile, const int32_t* index, int64_t channel, T* out) {
-  for (int64_t p = 0; p < tile.count; ++p) {
-    const int64_t at = index[p] < 0 ? 0 : index[p];
-    const T value = widen(tile.image[p][at * g.channels + channel]);
+// Index is 32 bits wide where it can be: the processor gathers twice as many at a time.
+template <typename Index, typename T, typename S>
+METRICCONV_INLINE void gather_stretch(const S* image, const int32_t* index, Index channels, int64_t count, T* out) {
+  for (int64_t p = 0; p < count; ++p) {
+    const T value = widen(image[(index[p] < 0 ? Index(0) : static_cast<Index>(index[p])) * channels]);
     out[p] = index[p] < 0 ? T(0) : value;
   }
+}
+
+// Compilers build gathers of floats out of scalar loads, whatever the processor can do.
+#if METRICCONV_VECTOR_BYTES == 64
+template <>
+METRICCONV_INLINE void gather_stretch<int32_t, float, float>(const float* image, const int32_t* index, int32_t channels, int64_t count, float* out) {
+  for (int64_t p = 0; p < count; p += 16) {
+    const __mmask16 there = count - p < 16 ? (1u << (count - p)) - 1 : 0xffffu;
+    const __m512i pixel = _mm512_maskz_loadu_epi32(there, index + p);
+    const __mmask16 inside = _mm512_mask_cmpge_epi32_mask(there, pixel, _mm512_setzero_si512());
+    const __m512i at = _mm512_mullo_epi32(pixel, _mm512_set1_epi32(channels));
+    _mm512_mask_storeu_ps(out + p, there, _mm512_mask_i32gather_ps(_mm512_setzero_ps(), inside, at, image, 4));
+  }
+}
+#endif
+
+template <typename T, typename S>
+METRICCONV_INLINE void gather(const Geometry& g, const Tile<T, S>& tile, const int32_t* index, int64_t channel, T* out) {
+  const bool fits = g.height * g.width * g.channels < (int64_t(1) << 31);
+  for_stretches(g, tile.begin, tile.begin + tile.count, [&](int64_t, int64_t, int64_t at, int64_t length) {
+    if (fits)
+      gather_stretch<int32_t>(tile.image[at] + channel, index + at, g.channels, length, out + at);
+    else
+      gather_stretch<int64_t>(tile.image[at] + channel, index + at, g.channels, length, out + at);
+  });
 }
 
 template <typename T, typename S>

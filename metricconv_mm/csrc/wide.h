@@ -51,10 +51,33 @@ METRICCONV_INLINE void unblend(int64_t i, int64_t count, const S* const* rows, T
   }
 }
 
+// Whether groups of the weight are too small to fill vectors: the product is then taken with pixels as lanes, whatever lanes sampling has.
+template <typename T>
+bool small_groups(const Geometry& g) {
+  return g.weight_groups > 1 && !g.depthwise() && (g.inputs_each() < lanes<T> || g.outputs_each() < lanes<T>);
+}
+
+// sums[group, o, pixel] += sum over c of weight[group, o, c, tap] * columns[group, c, pixel], both of TILE pixels a row; or, backwards, the
+// same with c and o exchanged.
+template <bool backwards, typename T>
+void multiply_small_groups(const Geometry& g, const T* weight, int64_t tap, int64_t groups, int64_t pixels, const T* columns, T* sums) {
+  const int64_t taps = g.taps(), inputs = g.inputs_each(), outputs = g.outputs_each();
+  for (int64_t group = 0; group < groups; ++group) {
+    const T* kernel = weight + group * outputs * inputs * taps + tap;
+    if constexpr (backwards)
+      multiply<T>(inputs, pixels, outputs, kernel, taps, inputs * taps, row_major(columns + group * outputs * TILE, TILE), sums + group * inputs * TILE,
+                  TILE, false);
+    else
+      multiply<T>(outputs, pixels, inputs, kernel, inputs * taps, taps, row_major(columns + group * inputs * TILE, TILE),
+                  sums + group * outputs * TILE, TILE, true);
+  }
+}
+
 // The weight for the forward pass: [taps, C] if depthwise, else panels [weight groups, panels, taps * C / weight groups, PANEL].
 template <typename T>
 int64_t packed_size_wide(const Geometry& g) {
   const int64_t panels = (g.outputs_each() + PANEL<T> - 1) / PANEL<T>;
+  if (small_groups<T>(g)) return 0;
   return g.depthwise() ? g.taps() * g.channels : g.weight_groups * panels * PANEL<T> * g.taps() * g.inputs_each();
 }
 
@@ -67,6 +90,7 @@ void pack_wide(const Geometry& g, const T* weight, T* packed, int64_t part, int6
         for (int64_t k = 0; k < taps; ++k) packed[k * g.channels + c] = weight[c * taps + k];
     return;
   }
+  if (small_groups<T>(g)) return;
   const int64_t panels = (outputs + PANEL<T> - 1) / PANEL<T>;
   for (int64_t number = part; number < g.weight_groups * panels; number += parts) {
     const int64_t first = number % panels * PANEL<T>, count = outputs - first < PANEL<T> ? outputs - first : PANEL<T>;
@@ -122,7 +146,7 @@ template <typename T, typename S>
 void forward_wide(const Problem<T, S>& problem, int64_t begin, int64_t end) {
   const Geometry& g = problem.geometry;
   const int64_t taps = g.taps(), channels = g.channels, each = g.group_channels(), inputs = g.inputs_each(), outputs = g.outputs_each();
-  const bool depthwise = g.depthwise();
+  const bool depthwise = g.depthwise(), small = small_groups<T>(g);
   // taps whose columns are multiplied at once: sums are read and written once for many channels
   const int64_t merged = g.weight_groups > 1 ? 1 : 256 / channels < 1 ? 1 : 256 / channels < taps ? 256 / channels : taps;
   auto& tile = scratch_object<Tile<T, S>>(0);
@@ -131,11 +155,13 @@ void forward_wide(const Problem<T, S>& problem, int64_t begin, int64_t end) {
   T* columns = scratch_array<T>(3, TILE * merged * channels);
   T* sums = scratch_array<T>(4, TILE * g.out_channels);
   S* outside = scratch_array<S>(5, each);
+  T* turned = scratch_array<T>(6, small ? TILE * channels : 1);
+  T* turned_sums = scratch_array<T>(7, small ? TILE * g.out_channels : 1);
   std::memset(static_cast<void*>(outside), 0, each * sizeof(S));
   for (int64_t first = begin; first < end; first += TILE) {
     tile.place(problem, first, end - first < TILE ? end : first + TILE, values);
     for (int64_t p = 0; p < tile.count; ++p)
-      for (int64_t o = 0; o < g.out_channels; ++o) sums[p * g.out_channels + o] = problem.bias ? problem.bias[o] : T(0);
+      for (int64_t o = 0; o < g.out_channels; ++o) (small ? turned_sums[o * TILE + p] : sums[p * g.out_channels + o]) = problem.bias ? problem.bias[o] : T(0);
     for (int64_t k = 0; k < taps; k += merged) {
       const int64_t count = taps - k < merged ? taps - k : merged, width = count * channels;
       for (int64_t t = 0; t < count; ++t)
@@ -153,6 +179,11 @@ void forward_wide(const Problem<T, S>& problem, int64_t begin, int64_t end) {
           }
         }
       if (depthwise) continue;
+      if (small) {
+        transpose<T>(columns, tile.count, channels, channels, turned, TILE);
+        multiply_small_groups<false>(g, problem.weight, k, g.weight_groups, tile.count, turned, turned_sums);
+        continue;
+      }
       const int64_t depth = taps * inputs, panels = (outputs + PANEL<T> - 1) / PANEL<T>;
       for (int64_t group = 0; group < g.weight_groups; ++group) {
         const T* packed = problem.packed + group * panels * PANEL<T> * depth + k * inputs * PANEL<T>;
@@ -160,6 +191,7 @@ void forward_wide(const Problem<T, S>& problem, int64_t begin, int64_t end) {
                     sums + group * outputs, g.out_channels, true);
       }
     }
+    if (small) transpose<T>(turned_sums, g.out_channels, tile.count, TILE, sums, g.out_channels);
     write_tile(problem, tile, sums);
   }
 }

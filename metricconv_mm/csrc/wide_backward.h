@@ -4,12 +4,14 @@
 template <typename T>
 int64_t packed_backward_size(const Geometry& g, int64_t channels) {
   const int64_t groups = g.weight_groups > 1 ? channels / g.inputs_each() : 1, inputs = channels / groups;
+  if (small_groups<T>(g)) return 0;
   return g.depthwise() ? g.taps() * channels : g.taps() * groups * ((inputs + PANEL<T> - 1) / PANEL<T>) * PANEL<T> * g.outputs_each();
 }
 
 template <typename T>
 void pack_backward(const Geometry& g, const T* weight, int64_t first, int64_t channels, T* packed) {
   const int64_t taps = g.taps(), each = g.inputs_each(), outputs = g.outputs_each();
+  if (small_groups<T>(g)) return;
   if (g.depthwise()) {
     for (int64_t c = 0; c < channels; ++c)
       for (int64_t k = 0; k < taps; ++k) packed[k * channels + c] = weight[(first + c) * taps + k];
@@ -44,6 +46,9 @@ struct WideBackward {
   S* outside = scratch_array<S>(7, each);
   T* discarded = scratch_array<T>(8, each);  // gradients of neighbours outside
   T* sums = scratch_array<T>(9, g.groups * 5 * TILE);
+  const bool small = small_groups<T>(g);
+  T* turned = scratch_array<T>(10, small ? TILE * width : 1);
+  T* turned_grad = scratch_array<T>(11, small ? TILE * weight_groups * outputs : 1);
   // output channels that the share's channels reach
   int64_t first_output = g.weight_groups > 1 ? share.first / g.inputs_each() * outputs : 0;
 
@@ -55,6 +60,7 @@ struct WideBackward {
       tile.place(problem, first, share.end - first < TILE ? share.end : first + TILE, values);
       tile.place_gradients(problem, share);
       read_tile(problem, tile, grad);
+      if (small) transpose<T>(grad + first_output, tile.count, weight_groups * outputs, g.out_channels, turned_grad, TILE);
       std::memset(sums, 0, g.groups * 5 * TILE * sizeof(T));
       for (int64_t k = 0; k < g.taps(); ++k) {
         multiply_by_weight(k);
@@ -70,6 +76,11 @@ struct WideBackward {
       const T* kernel = packed + k * width;
       for (int64_t p = 0; p < tile.count; ++p)
         for (int64_t c = 0; c < width; ++c) grad_columns[p * width + c] = grad[p * g.out_channels + share.first + c] * kernel[c];
+      return;
+    }
+    if (small) {
+      multiply_small_groups<true>(g, problem.weight + first_output * g.inputs_each() * g.taps(), k, weight_groups, tile.count, turned_grad, turned);
+      transpose<T>(turned, width, tile.count, TILE, grad_columns, width);
       return;
     }
     for (int64_t group = 0; group < weight_groups; ++group) {
