@@ -43,8 +43,11 @@ int64_t vector_bytes() {
   static const int64_t bytes = [] {
     int64_t most = 16;
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("x86-64-v3")) most = 32;
-    if (__builtin_cpu_supports("x86-64-v4")) most = 64;
+    // what distinguishes x86-64-v3 and v4, in names that every compiler knows
+    const bool v3 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+    const bool v4 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
+                    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    most = v3 && v4 ? 64 : v3 ? 32 : 16;
 #endif
     const char* variable = std::getenv("METRICCONV_CPU_CAPABILITY");
     const std::string asked = variable ? variable : "";

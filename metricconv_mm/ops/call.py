@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ class Call:
     def parameter_groups(self) -> int:
         return self.parameter.shape[1] // self.transform.channels(self.taps)
 
-    @property
+    @cached_property
     def output_size(self) -> Size2:
         rows, columns = (
             (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
