@@ -96,7 +96,7 @@ QUICK = [
     _same(('depthwise',), 4, 64, 16, groups=64),
 ]
 #: large enough for threads to matter, and small ones, where they may not
-THREADED = [*HEADLINE, QUICK[0], *(case for case in CASES if case.topics == ('large',) or case.kernel == 11 or (case.batch, case.size) == (4, 7))]
+THREADED = [*HEADLINE, QUICK[0], *(case for case in CASES if case.size == 512 or case.kernel == 11 or (case.batch, case.size) == (4, 7))]
 
 
 def select(patterns: list[str], cases: list[Case]) -> list[Case]:

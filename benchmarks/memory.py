@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -97,7 +98,8 @@ def _in_fresh_process(side: Side, channels: int, size: int, dtype: torch.dtype, 
 
 
 def climb(side: Side, channels: int, sizes: Iterable[int], dtype: torch.dtype, device: str, limit: float) -> dict[str, dict[str, Any]]:
-    """The peak at one size after the other, until memory or the ``limit`` in seconds would not suffice."""
+    """The peak at one size after the other, until memory would not suffice, or for a bounded side the ``limit`` in seconds."""
+    limit = limit if side.bounded else math.inf
     results: dict[str, dict[str, Any]] = {}
     last: dict[str, Any] | None = None
     for size in sizes:

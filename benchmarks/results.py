@@ -32,9 +32,9 @@ class Result:
         return f'{operation}/{self.backend}'
 
     def part(self, name: str) -> dict[str, Any]:
-        """A part of the run, empty if it was not run."""
+        """A part of the run, empty if it was not run, or on no case."""
         part = self.raw.get(name, {})
-        return {} if 'skipped' in part else part
+        return {} if 'skipped' in part or part.get('cases') == {} else part
 
     def cases(self, topic: str | None = None) -> list[str]:
         return [name for name, case in self.raw['cases'].items() if topic is None or topic in case['topics']]

@@ -66,23 +66,21 @@ class Run:
         self.speed = speed.Options(dtype=getattr(torch, options.dtype), device=options.device, **{**quick, **given})
         settings = {'quick': options.quick, 'device': options.device, 'dtype': options.dtype, 'peak_channels': PEAK_CHANNELS}
         settings |= {name: getattr(self.speed, name) for name in ('rounds', 'seconds', 'limit', 'seed')}
-        self.result: dict[str, Any] = {'machine': machine.describe(options.device), 'settings': settings, 'absent': absent}
+        self.result: dict[str, Any] = {'machine': machine.describe(options.device), 'settings': settings, 'absent': dict(absent)}
         self.result |= {'topics': cases.TOPICS, 'cases': {}}
-        self.backend = self.fastest_backend()
-        self.result['backend'] = self.backend
+        self.backend = self.result['backend'] = self.fastest_backend()
 
     def fastest_backend(self) -> str:
-        """The first that runs on the device, in the order in which 'auto' tries them."""
-        tiny = speed.compare(
-            Case((), 1, 4, 8, 4), [s for s in self.sides if s.operation == 'metric_conv2d'], replace(self.speed, rounds=1, seconds=0)
-        )
-        return next((name.split('/')[1] for name, entry in tiny['sides'].items() if 'skipped' not in entry), 'reference')
+        """The first that runs on the device, in the order in which 'auto' tries them; those that do not are absent."""
+        tried = [side for side in self.sides if side.operation == 'metric_conv2d']
+        entries = speed.compare(Case((), 1, 4, 8, 4), tried, replace(self.speed, rounds=1, seconds=0))['sides']
+        refused = {side.backend: entries[side.name]['skipped'] for side in tried if 'skipped' in entries[side.name]}
+        self.result['absent'] |= {f'backend {name}': reason for name, reason in refused.items()}
+        self.sides = [side for side in self.sides if side.backend not in refused]
+        return next(side.backend for side in tried if side.backend not in refused) or 'reference'
 
     def headline(self) -> list[Case]:
         return [case for case in self.options.chosen if 'headline' in case.topics]
-
-    def one_of(self, names: tuple[str, ...]) -> list[sides.Side]:
-        return [side for side in self.sides if side.operation in names and side.backend in (None, self.backend)]
 
     def run_speed(self) -> None:
         for case in self.options.chosen:
@@ -113,15 +111,17 @@ class Run:
         console.precision(self.result['precision']['cases'])
 
     def run_saved(self) -> None:
-        compared = self.one_of(('conv2d', 'metric_conv2d', 'deform_conv2d', 'shifted_conv2d', 'MetricConv2d'))
+        compared = [side for side in self.sides if side.backend in (None, self.backend)]
         self.result['saved'] = {case.name: memory.saved_by(case, compared, self.speed.dtype, self.options.device) for case in self.headline()}
         console.saved(self.result['saved'])
 
     def run_peak(self) -> None:
         sizes = (256,) if self.options.quick else PEAK_SIZES
-        compared = self.one_of(('conv2d', 'MetricConv2d') if self.options.quick else ('conv2d', 'metric_conv2d', 'MetricConv2d', 'deform_conv2d'))
+        names = {'conv2d', f'MetricConv2d/{self.backend}'}
+        if not self.options.quick:
+            names |= {f'metric_conv2d/{self.backend}', sides.TORCHVISION.name, sides.MMCV.name}
         self.result['peak'] = peaks = {}
-        for side in compared:
+        for side in (side for side in self.sides if side.name in names):
             peaks[side.name] = memory.climb(side, PEAK_CHANNELS, sizes, self.speed.dtype, self.options.device, self.options.peak_limit)
             console.peak(side.name, peaks[side.name])
 

@@ -145,7 +145,7 @@ def available() -> tuple[list[Side], dict[str, str]]:
             sides.append(side)
     for name, backend in ops.BACKENDS.items():
         if reason := backend.missing():
-            absent[name] = reason
+            absent[f'backend {name}'] = reason
         else:
             sides += [ours(operation, name) for operation in OURS]
     return sides, absent

@@ -14,6 +14,8 @@ Call = Callable[[], object]
 Name = TypeVar('Name', bound=Hashable)
 #: of a side, however slow
 LEAST_RUNS = 3
+#: seconds of a call to which what the first call alone has to do adds nothing
+LONG = 1.0
 
 
 def cpu_clock(call: Call) -> float:
@@ -51,11 +53,12 @@ def schedule(runs: dict[Name, int], seed: int) -> list[list[Name]]:
 def interleave(
     calls: dict[Name, Call], *, rounds: int, seconds: float, seed: int = 0, clock: Callable[[Call], float] = cpu_clock
 ) -> dict[Name, list[float]]:
-    """Times of every call, in seconds, after two calls to warm up: one a round, fewer rounds for a call that would take more than ``seconds``."""
+    """Times of every call, in seconds, after one or two calls to warm up: one a round, in fewer rounds if they would take more than ``seconds``."""
     runs = {}
     for name, call in calls.items():
-        call()
-        runs[name] = max(LEAST_RUNS, min(rounds, int(seconds / max(clock(call), 1e-9))))
+        first = clock(call)
+        estimate = first if first > LONG else clock(call)
+        runs[name] = max(LEAST_RUNS, min(rounds, int(seconds / max(estimate, 1e-9))))
     times: dict[Name, list[float]] = {name: [] for name in calls}
     for names in schedule(runs, seed):
         for name in names:

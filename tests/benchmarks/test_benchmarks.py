@@ -20,6 +20,7 @@ from benchmarks import cases, memory, report, run, sides, speed, timing
 from benchmarks.problem import draw
 from benchmarks.sides import CONV2D, Side, ours
 from benchmarks.verify import Examination
+from metricconv_mm import ops
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = cases.Case(('headline',), 2, 4, 9, 6, stride=2)
@@ -89,6 +90,16 @@ def test_a_wrong_side_fails_the_run(monkeypatch, tmp_path, capsys):
     assert 'WRONG, and not timed' in report.document([result])
 
 
+def test_a_backend_that_refuses_the_device_is_absent(monkeypatch):
+    refusing = replace(ops.BACKENDS['reference'], name='elsewhere', refusal=lambda call: 'input is here')
+    monkeypatch.setitem(ops.BACKENDS, 'elsewhere', refusing)
+    found = [ours('metric_conv2d', 'elsewhere'), *sides.available()[0]]
+    monkeypatch.setattr(sides, 'available', lambda: (found, {}))
+    taking_part = run.Run(run.parse(['--quick']))
+    assert 'elsewhere: input is here' in taking_part.result['absent']['backend elsewhere']
+    assert taking_part.backend != 'elsewhere' and 'elsewhere' not in {side.backend for side in taking_part.sides}
+
+
 def test_what_others_do_not_support_is_skipped_and_ours_must_not_fail():
     def bind(problem):
         raise NotImplementedError('not for these')
@@ -124,7 +135,7 @@ def test_names_of_cases_differ():
 
 
 def test_sides_take_turns():
-    log, costs = [], {'quick': 0.001, 'slow': 1.0, 'other': 0.001}
+    log, costs = [], {'quick': 0.001, 'slow': 0.9, 'other': 0.001}
 
     def clock(call):
         return call()
@@ -173,12 +184,26 @@ def test_saved_bytes_of_modules_that_one_can_count():
     assert memory.saved_bytes(lambda: (x * x[:1]).sigmoid(), [])['total'] == 4 * (150 + 150)
 
 
-def test_the_peak_of_a_process_holds_at_least_its_tensors():
+def test_the_peak_of_a_process_holds_at_least_its_tensors(quick):
     if not Path('/proc/self/clear_refs').exists():
         pytest.skip('needs /proc')
-    results = memory.climb(CONV2D, 4, (256, 1 << 14), torch.float32, 'cpu', limit=0.5)
-    assert results['256']['peak'] > 0.9 * results['256']['tensors'] > 4 * 4 * 4 * 256**2 * 0.9
-    assert 'would take about' in results[str(1 << 14)]['skipped']
+    for sizes in quick[0]['peak'].values():
+        for size, entry in sizes.items():
+            assert entry['peak'] > 0.9 * entry['tensors'] > 0.9 * 4 * 4 * 64 * int(size) ** 2
+
+
+def test_peaks_that_would_take_too_much_are_not_tried(monkeypatch):
+    tried = []
+
+    def measure(side, channels, size, *rest):
+        tried.append(size)
+        return {'peak': size**2 * 2**10, 'seconds': size / 10}
+
+    monkeypatch.setattr(memory, '_in_fresh_process', measure)
+    monkeypatch.setattr(memory, 'available_memory', lambda: 2**30)
+    patient, bounded = (memory.climb(side, 4, (10, 100, 10_000), torch.float32, 'cpu', 50.0) for side in (CONV2D, sides.TORCHVISION))
+    assert 'GiB free' in patient['10000']['skipped'] and 'the limit is 50 s' in bounded['100']['skipped']
+    assert tried == [10, 100, 10]
 
 
 # --- the command and the page -------------------------------------------------------------------------------------------------------
