@@ -77,7 +77,7 @@ def means(result: Result) -> Iterator[str]:
             ours = result.ours(operation)
             ratios = [result.mean_ratio(names, ours, 'conv2d', mode) for mode in MODES]
             rows.append([f'`{operation}`', *ratios, *(result.mean_ratio(names, TORCHVISION, ours, mode) for mode in MODES)])
-        yield from table(['', *(f'{mode} {what}' for what in ('/ conv2d', 'torchvision /') for mode in MODES.values())], rows)
+        yield from table(['', *(f'{what}, {mode}' for what in ('/ conv2d', 'torchvision /') for mode in MODES.values())], rows)
 
 
 def extremes(result: Result) -> Iterator[str]:
