@@ -7,7 +7,7 @@ UPSTREAM_STACK ?= mmengine==0.10.7 mmcv-lite==2.2.0 mmpretrain==1.2.0 'setuptool
 BIN = $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: env demo test lint clean
+.PHONY: env demo test lint bench clean
 
 env: $(VENV)/.ready
 
@@ -36,6 +36,11 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# on a machine that does nothing else: about ten minutes on two cores
+bench: $(VENV)/.ready
+	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.report
 
 clean:
 	rm -rf $(VENV) $(UPSTREAM) work_dirs build dist *.egg-info metricconv_mm/.mim
