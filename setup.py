@@ -43,8 +43,8 @@ def extensions():
     return [
         Extension(
             'metricconv_mm._C',
-            ['metricconv_mm/csrc/adaptive_conv2d.cpp'],
-            depends=['metricconv_mm/csrc/sampling.h'],
+            sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'metricconv_mm' / 'csrc').glob('*.cpp')),
+            depends=sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'metricconv_mm' / 'csrc').glob('*.h')),
             include_dirs=[str(root / 'include')],
             library_dirs=[str(root / 'lib')],
             libraries=['torch_cpu'],

@@ -41,6 +41,11 @@ class EncodingCall:
         """Of the metric, and of everything computed on the way: half a mantissa is not enough for positions."""
         return torch.float64 if self.raw.dtype == torch.float64 else torch.float32
 
+    def memory_format(self) -> torch.memory_format:
+        """Of raw's gradient: channels_last if raw is, and cannot be read as NCHW as well."""
+        last = self.raw.is_contiguous(memory_format=torch.channels_last) and not self.raw.is_contiguous()
+        return torch.channels_last if last else torch.contiguous_format
+
     def check(self) -> EncodingCall:
         """Raise ValueError or TypeError, naming what was expected and what came; return the call itself."""
         check_encoding(self.encoding, self.drift, self.limits)
@@ -68,4 +73,4 @@ def backward(call: EncodingCall, grad: Tensor) -> Tensor:
     """Its gradient, the forward pass computed again."""
     # torch.func, because autograd itself records nothing inside an operator
     pull = torch.func.vjp(lambda raw: forward(replace(call, raw=raw)), call.raw)[1]
-    return pull(grad)[0]
+    return pull(grad)[0].contiguous(memory_format=call.memory_format())

@@ -36,8 +36,7 @@ def _forward(raw: Tensor, *constants: Any) -> Tensor:
 @torch.library.impl(f'{_QUALIFIED}_backward', 'default')
 def _backward(grad: Tensor, raw: Tensor, *constants: Any) -> Tensor:
     call = _call(raw, *constants)
-    gradient = torch.empty_like(raw)
-    return gradient.copy_(backends.select_encoder(call).backward(call, grad))
+    return backends.select_encoder(call).backward(call, grad)
 
 
 @torch.library.register_fake(_QUALIFIED)
@@ -48,7 +47,7 @@ def _forward_fake(raw: Tensor, *constants: Any) -> Tensor:
 
 @torch.library.register_fake(f'{_QUALIFIED}_backward')
 def _backward_fake(grad: Tensor, raw: Tensor, *constants: Any) -> Tensor:
-    return torch.empty_like(_call(raw, *constants).raw)
+    return torch.empty_like(raw, memory_format=_call(raw, *constants).memory_format())
 
 
 def _setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
