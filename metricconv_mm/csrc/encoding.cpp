@@ -45,7 +45,7 @@ METRICCONV_INLINE void with_drift(Drift drift, bool clipped, const Run& run) {
 }
 
 template <typename T>
-METRICCONV_INLINE void encode(Kind kind, const Limits<T>& k, const Lane<T>* raw, Lane<T>* metric) {
+METRICCONV_INLINE void encode(Kind kind, const Limits<T> k, const Lane<T>* raw, Lane<T>* metric) {
   with_encoding(kind.encoding, [&]<Encoding encoding>() __attribute__((always_inline)) { encode_matrix<encoding>(k, raw, metric); });
   if (k.bound == 0) return std::memset(metric + 3, 0, 2 * sizeof(Lane<T>)), void();
   const Lane<T>* drift_channels = raw + kind.matrix_channels();
@@ -53,7 +53,7 @@ METRICCONV_INLINE void encode(Kind kind, const Limits<T>& k, const Lane<T>* raw,
 }
 
 template <typename T>
-METRICCONV_INLINE void encode_backward(Kind kind, const Limits<T>& k, const Lane<T>* raw, Lane<T>* grad, Lane<T>* grad_raw) {
+METRICCONV_INLINE void encode_backward(Kind kind, const Limits<T> k, const Lane<T>* raw, Lane<T>* grad, Lane<T>* grad_raw) {
   const int drift_channels = kind.matrix_channels();
   if (k.bound == 0) {
     std::memset(grad_raw + drift_channels, 0, 2 * sizeof(Lane<T>));
