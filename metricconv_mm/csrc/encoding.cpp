@@ -1,5 +1,12 @@
 // encode_metric for the CPU backend: one pass over the pixels in blocks, each group of channels on its own.
 
+// a * b - c * c rounds twice, as PyTorch does, whatever the processor: contracted, differences of equal products would depend on it
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#elif defined(__GNUC__)
+#pragma GCC optimize("fp-contract=off")
+#endif
+
 #include <algorithm>
 #include <cstring>
 #include <vector>
