@@ -1,5 +1,5 @@
 // Encodings and drifts of geometry/encodings.py, forward and backward, for a block of pixels: loops over plain arrays, which vectorise.
-// Comparisons are written so that NaN stays NaN, and gradients at kinks are those of PyTorch.
+// NaN, overflow and the gradients at kinks are those of PyTorch: comparisons keep NaN, and products are taken in the order of its own backward pass.
 #pragma once
 
 #include <bit>
@@ -144,23 +144,22 @@ METRICCONV_INLINE void encode_matrix_backward(const Limits<T>& k, const Lane<T>*
     const T xx = grad[0][i], xy = grad[1][i], yy = grad[2][i];
     if constexpr (encoding == Encoding::cholesky) {
       const T l11 = std::abs(raw[0][i]) + k.eps_L, l21 = raw[1][i], l22 = std::abs(raw[2][i]) + k.eps_L;
-      grad_raw[0][i] = (2 * xx * l11 + xy * l21) * sign(raw[0][i]);
-      grad_raw[1][i] = xy * l11 + 2 * yy * l21;
-      grad_raw[2][i] = 2 * yy * l22 * sign(raw[2][i]);
+      grad_raw[0][i] = (xy * l21 + xx * l11 + xx * l11) * sign(raw[0][i]);
+      grad_raw[1][i] = xy * l11 + (yy * l21 + yy * l21);
+      grad_raw[2][i] = (yy * l22 + yy * l22) * sign(raw[2][i]);
     } else if constexpr (encoding == Encoding::ldl) {
       const T l21 = raw[0][i], d1 = std::abs(raw[1][i]) + k.eps_L;
-      grad_raw[0][i] = xy * d1 + 2 * yy * d1 * l21;
+      grad_raw[0][i] = xy * d1 + (yy * (d1 * l21) + yy * l21 * d1);
       grad_raw[1][i] = (xx + xy * l21 + yy * l21 * l21) * sign(raw[1][i]);
       grad_raw[2][i] = yy * sign(raw[2][i]);
     } else {
       const Direction<T> e(raw[0][i], raw[1][i], k.eps);
       const Eigenvalues<encoding, T> l(k, raw + 2, i);
-      l.backward(k, xx * e.x * e.x + xy * e.x * e.y + yy * e.y * e.y, xx * e.y * e.y - xy * e.x * e.y + yy * e.x * e.x, grad_raw + 2, i);
-      const T by_x = 2 * xx * l.along * e.x + xy * (l.along - l.across) * e.y + 2 * yy * l.across * e.x;
-      const T by_y = 2 * xx * l.across * e.y + xy * (l.along - l.across) * e.x + 2 * yy * l.along * e.y;
-      const T turn = (by_x * e.y - by_y * e.x) / e.length;
-      grad_raw[0][i] = e.is_short ? T(0) : turn * e.y;
-      grad_raw[1][i] = e.is_short ? T(0) : -turn * e.x;
+      l.backward(k, xx * e.x * e.x + xy * e.y * e.x + yy * e.y * e.y, xx * e.y * e.y - xy * e.y * e.x + yy * e.x * e.x, grad_raw + 2, i);
+      // by the angle, over the length: exactly 0 where M is isotropic
+      const T turn = (l.along - l.across) / e.length * (2 * (yy - xx) * e.x * e.y + xy * (e.x * e.x - e.y * e.y));
+      grad_raw[0][i] = e.is_short ? T(0) : -turn * e.y;
+      grad_raw[1][i] = e.is_short ? T(0) : turn * e.x;
     }
   }
 }
@@ -186,13 +185,14 @@ struct Factor {
 
   // Adds the gradient by the factor to those of the drift and of M.
   METRICCONV_INLINE void backward(const Limits<T>& k, T grad, T& grad_xx, T& grad_xy, T& grad_yy, T& grad_x, T& grad_y) const {
-    const T by_norm = (grad * k.bound * 2 * norm_sigmoid * (1 - norm_sigmoid) - grad * value) / (norm + k.eps);
-    const T by_adjugate = quotient >= 0 ? by_norm / (2 * norm) / determinant : T(0), by_determinant = -by_adjugate * quotient;
+    const T by_norm = grad / (norm + k.eps) * k.bound * 2 * (1 - norm_sigmoid) * norm_sigmoid - grad * (value / (norm + k.eps));
+    const T by_quotient = quotient >= 0 ? by_norm / (2 * norm) : T(0);
+    const T by_adjugate = by_quotient / determinant, by_determinant = -by_quotient * (quotient / determinant);
     grad_xx += by_adjugate * y * y + by_determinant * yy;
     grad_yy += by_adjugate * x * x + by_determinant * xx;
-    grad_xy -= 2 * (by_adjugate * x * y + by_determinant * xy);
-    grad_x += 2 * by_adjugate * (yy * x - xy * y);
-    grad_y += 2 * by_adjugate * (xx * y - xy * x);
+    grad_xy -= by_adjugate * y * x * 2 + (by_determinant * xy + by_determinant * xy);
+    grad_x += by_adjugate * (yy * x) + by_adjugate * x * yy - by_adjugate * y * (2 * xy);
+    grad_y += by_adjugate * (xx * y) + by_adjugate * y * xx - by_adjugate * (2 * xy * x);
   }
 };
 
