@@ -32,6 +32,10 @@ class EditableWithConfigs(editable_wheel):
         super().run()
 
 
+def sources(pattern):
+    return sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(f'metricconv_mm/csrc/{pattern}'))
+
+
 def extensions():
     """The CPU kernels, for torch's stable ABI: one build serves torch 2.11 and later. Without torch or a compiler the package does without."""
     try:
@@ -43,8 +47,8 @@ def extensions():
     return [
         Extension(
             'metricconv_mm._C',
-            sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'metricconv_mm' / 'csrc').glob('*.cpp')),
-            depends=sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'metricconv_mm' / 'csrc').glob('*.h')),
+            sources('*.cpp'),
+            depends=sources('*.h'),
             include_dirs=[str(root / 'include')],
             library_dirs=[str(root / 'lib')],
             libraries=['torch_cpu'],

@@ -13,6 +13,8 @@ DRIFTS = {'sigmoid': 0, 'sigmoid_detached': 1, 'clip_detached': 2}
 
 def refusal(call: EncodingCall) -> str | None:
     """Why the backend cannot run ``call``."""
+    if not hasattr(torch.ops.metricconv_mm_cpu, 'encode_metric'):
+        return 'its extension is older than the package: build it again'
     return None if call.raw.device.type == 'cpu' else f'raw is on {call.raw.device}'
 
 
