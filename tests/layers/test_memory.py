@@ -33,3 +33,13 @@ def test_metric_layers_keep_their_raw_channels_and_metric_alone(stir, encoding, 
     support = 9 * 3 * 4
     per_pixel = groups * (layer.predictor_channels() + 5)
     assert kept_bytes(layer, image) - support == 2 * 16 * 15 * per_pixel * 4
+
+
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+def test_under_autocast_predictor_and_operator_share_a_copy_of_the_image(stir, memory_format):
+    layer = stir(MetricConv2d(8, 6, 3, padding=1))
+    image = torch.randn(2, 8, 16, 15).to(memory_format=memory_format).requires_grad_()
+    with torch.autocast('cpu', torch.bfloat16):
+        kept = kept_bytes(layer, image)
+    weights = layer.weight.numel() + layer.predictor.weight.numel()
+    assert kept == 2 * (image.numel() + weights + 2 * 16 * 15 * 7) + 4 * (2 * 16 * 15 * 5 + 9 * 3)
