@@ -32,10 +32,6 @@ class EditableWithConfigs(editable_wheel):
         super().run()
 
 
-def sources(pattern):
-    return sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(f'metricconv_mm/csrc/{pattern}'))
-
-
 def extensions():
     """The CPU kernels, for torch's stable ABI: one build serves torch 2.11 and later. Without torch or a compiler the package does without."""
     try:
@@ -47,13 +43,13 @@ def extensions():
     return [
         Extension(
             'metricconv_mm._C',
-            sources('*.cpp'),
-            depends=sources('*.h'),
+            sorted(str(path.relative_to(ROOT)) for path in ROOT.glob('metricconv_mm/csrc/*.cpp')),
+            depends=[str(path) for path in ROOT.glob('metricconv_mm/csrc/*.h')],
             include_dirs=[str(root / 'include')],
             library_dirs=[str(root / 'lib')],
             libraries=['torch_cpu'],
             define_macros=[('TORCH_TARGET_VERSION', '0x020b000000000000')],
-            extra_compile_args=['-std=c++20', '-O3', '-fno-math-errno', '-fno-trapping-math'],
+            extra_compile_args=['-std=c++20', '-O3', '-fno-math-errno', '-fno-trapping-math', '-Wno-psabi'],
             language='c++',
             optional=True,
         )
