@@ -15,7 +15,7 @@ from metricconv_mm.ops import BACKENDS, backends
 
 KINDS = [(encoding, drift) for encoding in sorted(ENCODINGS) for drift in sorted(DRIFTS)]
 CONSTANTS = {'scale_range': (0.2, 1.7), 'eps_L': 0.05, 'eps': 1e-6}
-every_kind = pytest.mark.parametrize(('encoding', 'drift'), KINDS, ids='-'.join)
+every_kind = pytest.mark.parametrize(('encoding', 'drift'), KINDS, ids=map('-'.join, KINDS))
 
 
 def draw(encoding, n=2, groups=1, height=5, width=3, dtype=torch.float64, scale=1.0):

@@ -10,7 +10,7 @@ from metricconv_mm.geometry import DRIFTS, ENCODINGS, clip_drift
 from metricconv_mm.geometry import encode_metric as by_geometry
 
 KINDS = [(encoding, drift) for encoding in sorted(ENCODINGS) for drift in sorted(DRIFTS)]
-every_kind = pytest.mark.parametrize(('encoding', 'drift'), KINDS, ids='-'.join)
+every_kind = pytest.mark.parametrize(('encoding', 'drift'), KINDS, ids=map('-'.join, KINDS))
 CONSTANTS = (0.5, 0.1, 1.5, 0.01, 1e-6)
 LAYOUTS = [torch.contiguous_format, torch.channels_last]
 
@@ -108,7 +108,8 @@ def test_wild_numbers_become_what_geometry_makes_of_them(encoding, drift, ceilin
     actual = encode_metric(raw, encoding=encoding, drift=drift, eps_w=0.3, ceiling=ceiling)
     expected = by_geometry(raw, encoding, drift, 0.3)
     expected = expected if ceiling is None else clip_drift(expected, ceiling)
-    torch.testing.assert_close(actual, expected, rtol=1e-4 if dtype == torch.float32 else 1e-9, atol=1e-30, equal_nan=True)
+    # bounds of short drifts are differences, 2 sigmoid - 1, that show how exp rounds
+    torch.testing.assert_close(actual, expected, rtol=1e-3 if dtype == torch.float32 else 1e-9, atol=1e-30, equal_nan=True)
     grad = torch.randn_like(expected)
     one, other = (torch.autograd.grad(metric, raw, grad)[0] for metric in (actual, expected))
     assert one[other.isfinite()].isfinite().all()

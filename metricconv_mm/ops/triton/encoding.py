@@ -1,6 +1,6 @@
 """Kernels of encode_metric: geometry/encodings.py for a block of pixels a program, and its gradient from raw alone.
 
-Everything is float32. Comparisons keep NaN, and gradients at kinks are those of PyTorch.
+Everything but a length is float32. Comparisons keep NaN, and gradients at kinks are those of PyTorch.
 """
 
 import triton
@@ -21,12 +21,8 @@ def sign(x):
 @triton.jit
 def direction(x, y, EPS: tl.constexpr):
     """(x, y) / length, length, and whether it is too short to have a direction: then (1, 0)."""
-    a = tl.abs(x)
-    b = tl.abs(y)
-    large = tl.where(a < b, b, a)
-    small = tl.where(a < b, a, b)
-    ratio = tl.where(large > 0, tl.div_rn(small, large), small)  # small is 0 here, or NaN
-    length = large * tl.sqrt_rn(1 + ratio * ratio)
+    # squares neither overflow nor underflow in float64
+    length = tl.sqrt(x.to(tl.float64) * x.to(tl.float64) + y.to(tl.float64) * y.to(tl.float64)).to(tl.float32)
     short = length < EPS
     length = tl.where(short, 1.0, length)
     return tl.div_rn(tl.where(short, 1.0, x), length), tl.div_rn(tl.where(short, 0.0, y), length), length, short
