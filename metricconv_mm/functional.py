@@ -13,6 +13,34 @@ from .geometry import pair, reference_support
 IntPair = int | Sequence[int]
 
 
+def encode_metric(
+    raw: Tensor,
+    *,
+    encoding: str = 'spectral_scaled',
+    drift: str = 'sigmoid_detached',
+    eps_w: float = 0.5,
+    scale_range: tuple[float, float] = (0.1, 1.5),
+    eps_L: float = 0.01,
+    eps: float = 1e-6,
+    ceiling: float | None = None,
+) -> Tensor:
+    """geometry.encode_metric and geometry.clip_drift as one operator, which keeps nothing but ``raw`` for backward.
+
+    Args:
+        raw: ``Tensor[N, C * G, H, W]`` of any floating dtype and layout, C channels for each of G groups: 5 for 'cholesky' and 'ldl', 6 for
+            'spectral', 7 for 'spectral_scaled'.
+        ceiling: the drift is clipped to ||w||_{M^-1} <= ceiling, below 1; None clips nothing.
+
+    Returns:
+        ``Tensor[N, 5 * G, H, W]``, contiguous, float32, or float64 for float64.
+
+    Raises:
+        ValueError: for channel counts, names or constants that do not fit.
+        TypeError: for integers.
+    """
+    return torch.ops.metricconv_mm.encode_metric(raw, encoding, drift, eps_w, *scale_range, eps_L, eps, ceiling)
+
+
 def metric_conv2d(
     input: Tensor,
     metric: Tensor,

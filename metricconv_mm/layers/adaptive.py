@@ -195,6 +195,10 @@ class AdaptiveConv2d(nn.Module):
             raise ValueError(f'{type(self).__name__}: expected input [N, {self.in_channels}, H, W] or [{self.in_channels}, H, W], got {input.shape=}')
         if not input.is_floating_point():
             raise TypeError(f'{type(self).__name__}: expected a floating point input, got {input.dtype=}')
+        device = input.device.type
+        if device in AUTOCAST_DEVICES and torch.is_autocast_enabled(device) and input.dtype != torch.float64:
+            # once: predictor and operator would each cast it, and each keep its copy for the backward pass
+            input = input.to(torch.get_autocast_dtype(device))
         return input if input.dim() == 4 else input.unsqueeze(0)
 
     def _pad(self, input: Tensor) -> tuple[Tensor, Size2]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from .. import functional, geometry
 from ..geometry.supports import Size2
-from .adaptive import AdaptiveConv2d, IntPair, precise_positions
+from .adaptive import AdaptiveConv2d, IntPair
 from .names import register_convolution
 
 #: share of eps_w that is left to F where a nearly singular M would make it negative
@@ -101,7 +100,7 @@ class MetricConv2d(AdaptiveConv2d):
         self.predictor.initialise(start, channels, unit)
 
     def samples_from(self, raw: Tensor) -> Tensor:
-        return geometry.tangent_ball(self._encode(raw), self.support, self.kernel_size, self.limits.eps, dilation=self.dilation)
+        return geometry.tangent_ball(self._grouped_metric(raw), self.support, self.kernel_size, self.limits.eps, dilation=self.dilation)
 
     def metric(self, input: Tensor) -> Tensor:
         """The metric that the layer predicts for ``input``: ``Tensor[N, 5 * metric_groups, Ho, Wo]``, in float32 or better."""
@@ -120,15 +119,12 @@ class MetricConv2d(AdaptiveConv2d):
             **self._geometry(),
         )
 
-    def _encode(self, raw: Tensor) -> Tensor:
-        metric = geometry.encode_metric(raw, self.encoding, self.drift, *self.limits)
-        return metric if self.limits.eps_w == 1 else geometry.clip_drift(metric, 1 - POSITIVITY * self.limits.eps_w)
-
     def _grouped_metric(self, raw: Tensor) -> Tensor:
-        raw = raw if raw.dtype == torch.float64 else raw.float()
-        with precise_positions(raw):
-            metric = self._encode(raw.unflatten(1, (self.parameter_groups, self.predictor_channels())))
-        return metric.flatten(1, 2)
+        return functional.encode_metric(raw, encoding=self.encoding, drift=self.drift, ceiling=self._ceiling, **self.limits._asdict())
+
+    @property
+    def _ceiling(self) -> float | None:
+        return None if self.limits.eps_w == 1 else 1 - POSITIVITY * self.limits.eps_w
 
     def extra_repr(self) -> str:
         return f'{super().extra_repr()}, encoding={self.encoding!r}, drift={self.drift!r}, support={self.support!r}, eps_w={self.limits.eps_w}'

@@ -7,19 +7,29 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
 
-from . import cpu, reference
+from . import cpu, encoding, encoding_cpu, reference
 from .call import Call
+from .encoding import EncodingCall
 from .reference import Gradients
 
 ENVIRONMENT_VARIABLE = 'METRICCONV_BACKEND'
 
 
+class Encoder(NamedTuple):
+    """A backend's implementation of encode_metric; ``refusal(call)`` says why it cannot run this call."""
+
+    refusal: Callable[[EncodingCall], str | None]
+    forward: Callable[[EncodingCall], Tensor]
+    backward: Callable[[EncodingCall, Tensor], Tensor]
+
+
 @dataclass(frozen=True)
 class Backend:
-    """An implementation of every operator.
+    """An implementation of every convolution, and of encode_metric if it has an encoder.
 
     ``missing()`` says what this machine lacks to run it, ``refusal(call)`` why it cannot run this call; None means that it can.
     """
@@ -29,12 +39,15 @@ class Backend:
     refusal: Callable[[Call], str | None]
     forward: Callable[[Call], Tensor]
     backward: Callable[[Call, Tensor, tuple[bool, bool, bool, bool]], Gradients]
+    encoder: Encoder | None = None
 
 
+_CPU_ENCODER = Encoder(encoding_cpu.refusal, encoding_cpu.forward, encoding_cpu.backward)
+_REFERENCE_ENCODER = Encoder(lambda call: None, encoding.forward, encoding.backward)
 #: in the order in which 'auto' tries them
 BACKENDS: dict[str, Backend] = {
-    'cpu': Backend('cpu', cpu.missing, cpu.refusal, cpu.forward, cpu.backward),
-    'reference': Backend('reference', lambda: None, lambda call: None, reference.forward, reference.backward),
+    'cpu': Backend('cpu', cpu.missing, cpu.refusal, cpu.forward, cpu.backward, _CPU_ENCODER),
+    'reference': Backend('reference', lambda: None, lambda call: None, reference.forward, reference.backward, _REFERENCE_ENCODER),
 }
 
 _requested: ContextVar[str | None] = ContextVar('metricconv_backend', default=None)
@@ -72,13 +85,27 @@ def requested() -> str | None:
 
 def select(call: Call) -> Backend:
     """The backend asked for by :func:`use_backend` or the METRICCONV_BACKEND variable; else the first that can run the call."""
+    return _first(call.operator, lambda backend: backend.refusal(call))
+
+
+def select_encoder(call: EncodingCall) -> Encoder:
+    """The same choice for encode_metric."""
+
+    def refusal(backend: Backend) -> str | None:
+        return backend.encoder.refusal(call) if backend.encoder else f'it has no {call.operator}'
+
+    encoder = _first(call.operator, refusal).encoder
+    assert encoder is not None
+    return encoder
+
+
+def _first(operator: str, refusal: Callable[[Backend], str | None]) -> Backend:
     name = requested() or os.environ.get(ENVIRONMENT_VARIABLE) or 'auto'
     _check_name(name, 'use_backend' if requested() else ENVIRONMENT_VARIABLE)
-    candidates = BACKENDS.values() if name == 'auto' else [BACKENDS[name]]
     reasons = []
-    for backend in candidates:
-        reason = backend.missing() or backend.refusal(call)
+    for backend in BACKENDS.values() if name == 'auto' else [BACKENDS[name]]:
+        reason = backend.missing() or refusal(backend)
         if reason is None:
             return backend
         reasons.append(f'{backend.name}: {reason}')
-    raise RuntimeError(f'{call.operator} cannot run on backend {name!r}. ' + '; '.join(reasons))
+    raise RuntimeError(f'{operator} cannot run on backend {name!r}. ' + '; '.join(reasons))
