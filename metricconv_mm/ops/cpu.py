@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -11,13 +12,18 @@ from torch import Tensor
 from .call import Call
 from .reference import Gradients, accumulation_dtype
 
+#: another build of the extension to load, such as one with sanitizers
+EXTENSION_VARIABLE = 'METRICCONV_EXTENSION'
 KINDS = {'metric_conv2d': 0, 'shifted_conv2d': 1, 'deform_conv2d': 2}
+#: with a margin of one all around, pixels of an image are counted in 32 bits
+MOST_PIXELS = 1 << 31
 
 
 @cache
 def missing() -> str | None:
     """Why the extension cannot run here; loads it the first time."""
-    found = sorted(Path(__file__).parent.parent.glob('_C*.so'))
+    asked = os.environ.get(EXTENSION_VARIABLE)
+    found = [Path(asked)] if asked else sorted(Path(__file__).parent.parent.glob('_C*.so'))
     if not found:
         return 'its extension is not built: install a C++20 compiler and run pip install --no-build-isolation -e .'
     try:
@@ -29,7 +35,12 @@ def missing() -> str | None:
 
 def refusal(call: Call) -> str | None:
     """Why the backend cannot run ``call``."""
-    return None if call.input.device.type == 'cpu' else f'input is on {call.input.device}'
+    height, width = call.input.shape[2:]
+    if call.input.device.type != 'cpu':
+        return f'input is on {call.input.device}'
+    if (height + 2) * (width + 2) >= MOST_PIXELS:
+        return f'an image of {height} x {width} pixels is too large: cut it into tiles of fewer than 2^31 pixels'
+    return None
 
 
 def _exchanged(matrices: Tensor) -> Tensor:
