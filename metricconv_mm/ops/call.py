@@ -91,7 +91,7 @@ class Call:
         if input.dim() != 4:
             raise ValueError(f'{self.operator}: expected input [N, C, H, W], got {input.shape=}')
         if weight.dim() != 4 or min(weight.shape) < 1:
-            raise ValueError(f'{self.operator}: expected weight [C_out, C_in / groups, rows, columns], none of them 0, got {weight.shape=}')
+            raise ValueError(f'{self.operator}: expected weight [C_out, C_in / groups, rows, columns], got {weight.shape=}: each is at least 1')
         for name, least, value in (('stride', 1, self.stride), ('padding', 0, self.padding), ('dilation', 1, self.dilation)):
             if len(value) != 2 or min(value) < least:
                 raise ValueError(f'{self.operator}: expected {name} of two integers >= {least}, got {name}={tuple(value)}')

@@ -97,9 +97,9 @@ def backward(call: Call, grad: Tensor, needs: tuple[bool, bool, bool, bool]) -> 
     grad = grad if _reads_rows(grad) else grad.contiguous()
     dtype = call.input.dtype
     grad_images = images.new_zeros(images.shape, dtype=weight.dtype) if needs[0] else None
-    grad_parameter = torch.empty_like(parameter) if needs[1] else None
-    grad_weight = torch.empty_like(weight) if needs[2] else None
-    grad_mask = torch.empty_like(mask) if needs[3] and mask is not None else None
+    grad_parameter = parameter.new_empty(parameter.shape) if needs[1] else None
+    grad_weight = weight.new_empty(weight.shape) if needs[2] else None
+    grad_mask = mask.new_empty(mask.shape) if needs[3] and mask is not None else None
     torch.ops.metricconv_mm_cpu.backward(
         grad, images, parameter, weight, mask, *rest, _reads_rows(grad), grad_images, grad_parameter, grad_weight, grad_mask
     )

@@ -1,0 +1,199 @@
+"""Random calls of the operators, drawn so that the shape of a call decides and no sample lies where rounding does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metricconv_mm.geometry import encode_metric, kernel_grid, reference_support
+from metricconv_mm.ops import reference
+from metricconv_mm.ops.call import Call
+
+FAR = (1e30, -1e30, 3e9, -3e9, math.inf, -math.inf)
+LAYOUTS = ('contiguous', 'channels_last', 'sliced', 'transposed', 'unaligned', 'expanded')
+WHICH = ('input', 'parameter', 'weight', 'bias', 'mask')
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A call of an operator, but for the numbers."""
+
+    name: str = 'deform_conv2d'
+    images: int = 2
+    size: Pair = (6, 7)
+    kernel: Pair = (3, 3)
+    stride: Pair = (1, 1)
+    padding: Pair = (1, 1)
+    dilation: Pair = (1, 1)
+    inputs: int = 8
+    """channels of a group of the weight"""
+    outputs: int = 8
+    groups: int = 1
+    parameter_groups: int = 1
+    support: str = 'polar'
+    dtype: torch.dtype = torch.float64
+    precise_parameter: bool = False
+    """in float32, whatever the rest is in"""
+    masked: bool = True
+    biased: bool = True
+    spread: float = 2.0
+    positions: str = 'inside'
+    """or 'far', 'nan': what becomes of a few of them"""
+    spoiled: float | None = None
+    """what becomes of a few pixels of the input"""
+    layouts: tuple[str, ...] = ('contiguous',) * 6
+    """of the tensors WHICH, and of the incoming gradient"""
+    needs: tuple[bool, ...] = (True,) * 5
+    threads: int = 1
+    seed: int = 0
+
+    @property
+    def channels(self) -> int:
+        return self.inputs * self.groups
+
+    @property
+    def taps(self) -> int:
+        return self.kernel[0] * self.kernel[1]
+
+    @property
+    def output(self) -> Pair:
+        rows, columns = (
+            (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+            for size, padding, dilation, kernel, stride in zip(self.size, self.padding, self.dilation, self.kernel, self.stride, strict=True)
+        )
+        return rows, columns
+
+    def parameter_dtype(self) -> torch.dtype:
+        return torch.float32 if self.precise_parameter else self.dtype
+
+
+def rotated_support(case: Case) -> Tensor:
+    """The support turned by an angle, so that no direction is along an axis, where a sample lies on a pixel's edge."""
+    support = reference_support(case.support, case.kernel, case.dilation)
+    x, y, radius = support.unbind(1)
+    cosine, sine = math.cos(0.3), math.sin(0.3)
+    return torch.stack([cosine * x - sine * y, sine * x + cosine * y, radius], 1)
+
+
+class Problem:
+    """The tensors of a case, and the operator run with them in any dtype."""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.generator = torch.Generator().manual_seed(case.seed)
+        n, output, groups = case.images, case.output, case.parameter_groups
+        self.support = rotated_support(case).float() if case.name == 'metric_conv2d' else None
+        weight = self.normal(case.outputs * case.groups, case.inputs, *case.kernel)
+        tensors = [
+            self.normal(n, case.channels, *case.size),
+            self.parameter(),
+            weight / math.sqrt(case.inputs * case.taps),
+            self.normal(case.outputs * case.groups) if case.biased else None,
+            self.normal(n, groups * case.taps, *output) if case.masked else None,
+            self.normal(n, case.outputs * case.groups, *output),
+        ]
+        self.lost = torch.zeros(n, groups, *output, dtype=torch.bool)
+        """output pixels with positions that are not numbers"""
+        self.spoil(tensors)
+        for i, layout in enumerate(case.layouts):
+            if layout == 'expanded' and tensors[i] is not None:
+                tensors[i] = tensors[i][:1].expand(tensors[i].shape)
+                self.lost = self.lost[:1].expand(self.lost.shape) if i == 1 else self.lost
+        dtypes = [case.parameter_dtype() if i == 1 else case.dtype for i in range(6)]
+        self.tensors = [None if t is None else t.to(dtype).double() for t, dtype in zip(tensors, dtypes, strict=True)]
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=self.generator)
+
+    def parameter(self) -> Tensor:
+        case, (rows, columns) = self.case, self.case.output
+        shape = (case.images, case.parameter_groups)
+        if case.name != 'metric_conv2d':
+            count = case.taps if case.name == 'deform_conv2d' else 1
+            # odd sixteenths, which every dtype holds: between the pixels in all of them
+            steps = (8 * case.spread * self.normal(*shape, 2 * count, rows, columns)).clamp(-126, 126).floor()
+            return ((2 * steps + 1) / 16).flatten(1, 2)
+        metric = torch.empty(*shape, 5, rows, columns, dtype=torch.float64)
+        again = torch.ones(*shape, rows, columns, dtype=torch.bool)
+        while again.any():
+            raw = self.normal(*shape, 7, rows, columns).flatten(0, 1)
+            drawn = encode_metric(raw, 'spectral_scaled', 'clip_detached', eps_w=0.3, scale_range=(0.3, 2 * case.spread)).unflatten(0, shape)
+            drawn = drawn.to(case.parameter_dtype()).double()
+            metric = torch.where(again.unsqueeze(2), drawn, metric)
+            again &= self.near_edges(metric)
+        return metric.flatten(1, 2)
+
+    def near_edges(self, metric: Tensor) -> Tensor:
+        """``[N, G, Ho, Wo]``: whether rounding could decide between which pixels one of the samples lies."""
+        call = self.call([torch.empty(metric.shape[0], self.case.channels, *self.case.size), metric.flatten(1, 2), None, None, None])
+        moved = reference.samples(call) % 1
+        centre = torch.tensor([d * (k - 1) / 2 % 1 for d, k in zip(self.case.dilation, self.case.kernel, strict=True)]).flip(0)
+        distance = ((moved + centre.view(2, 1, 1) + 0.5) % 1 - 0.5).abs()
+        radius = self.support[:, 2].view(-1, 1, 1, 1)  # type: ignore[index]
+        return ((distance < 1e-3) & (radius > 0)).flatten(2, 3).any(2)
+
+    def spoil(self, tensors: list) -> None:
+        case, few = self.case, 3
+        input, parameter = tensors[:2]
+        if case.spoiled is not None and input.numel():
+            input = input.clone()
+            input.view(-1)[torch.randint(input.numel(), (few,), generator=self.generator)] = case.spoiled
+        if case.positions != 'inside' and parameter.numel():
+            parameter = parameter.clone().unflatten(1, (case.parameter_groups, -1))
+            for _ in range(few):
+                n, group, channel, row, column = (int(torch.randint(size, (), generator=self.generator)) for size in parameter.shape)
+                if case.positions == 'nan':
+                    parameter[n, group, channel, row, column] = math.nan
+                    self.lost[n, group, row, column] = True
+                elif case.name == 'metric_conv2d':
+                    parameter[n, group, :, row, column] = 0.0
+                else:
+                    parameter[n, group, channel, row, column] = FAR[int(torch.randint(len(FAR), (), generator=self.generator))]
+            parameter = parameter.flatten(1, 2)
+        tensors[:2] = input, parameter
+
+    def call(self, tensors: list) -> Call:
+        case = self.case
+        weight = torch.empty(case.outputs * case.groups, case.inputs, *case.kernel, dtype=torch.float64, device='meta')
+        support = None if self.support is None else self.support.double()
+        geometry = (case.stride, case.padding, case.dilation)
+        return Call(case.name, tensors[0], tensors[1], weight, None, None, support, 1e-6, *geometry, case.groups)
+
+    def run(self, dtype: torch.dtype | None = None, device: str = 'cpu') -> tuple[Tensor, list[Tensor | None]]:
+        """(output, gradients) as the case says, or plainly laid out in ``dtype``."""
+        case = self.case
+        leaves: list[Tensor | None] = []
+        for i, tensor in enumerate(self.tensors):
+            if tensor is not None and dtype is None:
+                tensor = laid_out(tensor.to(case.parameter_dtype() if i == 1 else case.dtype), case.layouts[i])
+            elif tensor is not None:
+                tensor = tensor.contiguous().to(torch.promote_types(dtype, case.parameter_dtype()) if i == 1 else dtype)
+            leaves.append(None if tensor is None else tensor.to(device).detach().requires_grad_(i < 5 and case.needs[i]))
+        support = () if self.support is None else (self.support.to(device), 1e-6)
+        operator = getattr(torch.ops.metricconv_mm, case.name)
+        out = operator(*leaves[:5], *support, case.stride, case.padding, case.dilation, case.groups)
+        wanted = [t for t in leaves[:5] if t is not None and t.requires_grad]
+        found = iter(torch.autograd.grad(out, wanted, leaves[5]) if wanted else ())
+        return out, [next(found) if t is not None and t.requires_grad else None for t in leaves[:5]]
+
+
+def laid_out(tensor: Tensor, layout: str) -> Tensor:
+    """The same numbers elsewhere in memory, with NaN around."""
+    if layout == 'expanded':
+        return tensor[:1].clone().expand(tensor.shape)
+    tensor = tensor.contiguous()
+    if layout == 'channels_last' and tensor.dim() == 4:
+        return tensor.contiguous(memory_format=torch.channels_last)
+    if layout == 'sliced':
+        return torch.stack([tensor, torch.full_like(tensor, math.nan)], -1)[..., 0]
+    if layout == 'transposed' and tensor.dim() == 4:
+        return tensor.transpose(2, 3).contiguous().transpose(2, 3)
+    if layout == 'unaligned':
+        memory = tensor.new_full((tensor.numel() + 2,), math.nan)
+        memory[1:-1] = tensor.flatten()
+        return memory[1:-1].view(tensor.shape)
+    return tensor
