@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metricconv_mm.geometry import encode_metric, kernel_grid, reference_support
+from metricconv_mm import use_backend
+from metricconv_mm.geometry import encode_metric, reference_support
 from metricconv_mm.ops import reference
 from metricconv_mm.ops.call import Call
 
@@ -69,6 +70,24 @@ class Case:
 
     def parameter_dtype(self) -> torch.dtype:
         return torch.float32 if self.precise_parameter else self.dtype
+
+
+#: every path of the C++ kernels, whose tiles are 128 pixels and whose vectors hold 2 to 16 numbers
+LOPSIDED = [
+    Case(inputs=37, outputs=45, parameter_groups=1, images=3, size=(9, 7), name='metric_conv2d'),
+    Case(inputs=40, outputs=70, parameter_groups=5, dtype=torch.float32, size=(13, 11), kernel=(3, 2), stride=(2, 1), layouts=('channels_last',) * 6),
+    Case(inputs=3, outputs=5, images=3, size=(9, 7), dtype=torch.float32),
+    Case(inputs=6, outputs=4, parameter_groups=6, size=(12, 13), name='metric_conv2d', layouts=('channels_last',) * 6),
+    Case(inputs=5, outputs=3, groups=4, parameter_groups=2, name='shifted_conv2d', size=(12, 13), dilation=(1, 2)),
+    Case(inputs=3, outputs=2, groups=2, parameter_groups=3, dtype=torch.float32, size=(12, 13)),
+    Case(inputs=17, outputs=33, groups=2, dtype=torch.float32, name='metric_conv2d'),
+    Case(inputs=1, outputs=1, groups=29, dtype=torch.float32, images=3),
+    Case(inputs=1, outputs=1, groups=28, parameter_groups=14, name='metric_conv2d', masked=False),
+    Case(inputs=1, outputs=3, groups=11, dtype=torch.float32, biased=False),
+    Case(inputs=3, outputs=7, dtype=torch.bfloat16, kernel=(5, 5)),
+    Case(inputs=35, outputs=19, dtype=torch.bfloat16, name='metric_conv2d', layouts=('channels_last',) * 6),
+    Case(inputs=9, outputs=10, dtype=torch.float16, precise_parameter=True, name='shifted_conv2d'),
+]
 
 
 def rotated_support(case: Case) -> Tensor:
@@ -197,3 +216,49 @@ def laid_out(tensor: Tensor, layout: str) -> Tensor:
         memory[1:-1] = tensor.flatten()
         return memory[1:-1].view(tensor.shape)
     return tensor
+
+
+def assert_as_exact(which: str, ours: Tensor, plain: Tensor, exact: Tensor, eps: float) -> None:
+    """Not finite where the reference is not, and elsewhere with no more than thrice its error."""
+    ours, plain = ours.double(), plain.double()
+    assert torch.equal(ours.isnan(), plain.isnan()) and torch.equal(ours[ours.isinf()], plain[plain.isinf()]), f'{which}: NaN or inf elsewhere'
+    finite = plain.isfinite() & exact.isfinite()
+    if finite.any():
+        error, usual = ((t - exact)[finite].abs().max().item() for t in (ours, plain))
+        allowed = 3 * usual + 32 * eps * (1 + exact[finite].abs().max().item())
+        assert error <= allowed, f'{which}: an error of {error}, allowed {allowed}'
+
+
+def described(tensor: Tensor) -> tuple[torch.Size, torch.dtype, list[int]]:
+    """Shape, dtype, and the strides that tell one element from another."""
+    strides = [stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1 and tensor.numel()]
+    return tensor.shape, tensor.dtype, strides
+
+
+def check(case: Case) -> None:
+    """Compare the backend in use with the reference, and with what meta tensors promise."""
+    problem = Problem(case)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(case.threads)
+        out, grads = problem.run()
+    finally:
+        torch.set_num_threads(before)
+    with use_backend('reference'):
+        plain, plain_grads = problem.run(case.dtype)
+        exact, exact_grads = problem.run(torch.float64)
+    eps = max(torch.finfo(dtype).eps for dtype in (case.dtype, case.parameter_dtype()))
+    assert_as_exact('output', out, plain, exact, eps)
+    for which, *found in zip(WHICH, grads, plain_grads, exact_grads, strict=True):
+        if found[0] is None:
+            continue
+        # of a position that is not a number, no slope is promised, nor where in its image the gradient goes
+        if which == 'input':
+            found = [g[~problem.lost.flatten(1).any(1)] for g in found]
+        if which == 'parameter':
+            found = [g.unflatten(1, (case.parameter_groups, -1)).movedim(2, 0)[:, ~problem.lost] for g in found]
+        assert_as_exact(which, *found, eps)
+    promised, promised_grads = problem.run(device='meta')
+    for which, one, other in zip(('output', *WHICH), (out, *grads), (promised, *promised_grads), strict=True):
+        if one is not None:
+            assert described(one) == described(other), f'{which} is not as on meta'

@@ -10,9 +10,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from metricconv_mm import use_backend
-
-from .cases import LAYOUTS, WHICH, Case, Problem
+from .cases import LAYOUTS, Case, check
 
 DRAWN = int(os.environ.get('METRICCONV_FUZZ', 0))
 SAMPLES = 1 << 20
@@ -69,51 +67,6 @@ def calls(draw):
     )
     per_image = case.channels * case.taps * case.output[0] * case.output[1]
     return Case(**{**vars(case), 'images': min(draw(st.integers(0, 5)), max(1, SAMPLES // per_image))})
-
-
-def assert_as_exact(which, ours, plain, exact, eps):
-    """Not finite where the reference is not, and elsewhere with no more than thrice its error."""
-    ours, plain = ours.double(), plain.double()
-    assert torch.equal(ours.isnan(), plain.isnan()) and torch.equal(ours[ours.isinf()], plain[plain.isinf()]), f'{which}: NaN or inf elsewhere'
-    finite = plain.isfinite() & exact.isfinite()
-    if finite.any():
-        error, usual = ((t - exact)[finite].abs().max().item() for t in (ours, plain))
-        allowed = 3 * usual + 32 * eps * (1 + exact[finite].abs().max().item())
-        assert error <= allowed, f'{which}: an error of {error}, allowed {allowed}'
-
-
-def described(tensor):
-    """Shape, dtype, and the strides that tell one element from another."""
-    strides = [stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if size > 1 and tensor.numel()]
-    return tensor.shape, tensor.dtype, strides
-
-
-def check(case):
-    problem = Problem(case)
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(case.threads)
-        out, grads = problem.run()
-    finally:
-        torch.set_num_threads(before)
-    with use_backend('reference'):
-        plain, plain_grads = problem.run(case.dtype)
-        exact, exact_grads = problem.run(torch.float64)
-    eps = max(torch.finfo(dtype).eps for dtype in (case.dtype, case.parameter_dtype()))
-    assert_as_exact('output', out, plain, exact, eps)
-    for which, *found in zip(WHICH, grads, plain_grads, exact_grads, strict=True):
-        if found[0] is None:
-            continue
-        # of a position that is not a number, no slope is promised, nor where in its image the gradient goes
-        if which == 'input':
-            found = [g[~problem.lost.flatten(1).any(1)] for g in found]
-        if which == 'parameter':
-            found = [g.unflatten(1, (case.parameter_groups, -1)).movedim(2, 0)[:, ~problem.lost] for g in found]
-        assert_as_exact(which, *found, eps)
-    promised, promised_grads = problem.run(device='meta')
-    for which, one, other in zip(('output', *WHICH), (out, *grads), (promised, *promised_grads), strict=True):
-        if one is not None:
-            assert described(one) == described(other), f'{which} is not as on meta'
 
 
 @pytest.mark.usefixtures('backend', 'poisoned_memory')
