@@ -15,6 +15,7 @@ from .reference import Gradients, accumulation_dtype
 #: another build of the extension to load, such as one with sanitizers
 EXTENSION_VARIABLE = 'METRICCONV_EXTENSION'
 KINDS = {'metric_conv2d': 0, 'shifted_conv2d': 1, 'deform_conv2d': 2}
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 #: with a margin of one all around, pixels of an image are counted in 32 bits
 MOST_PIXELS = 1 << 31
 
@@ -38,6 +39,8 @@ def refusal(call: Call) -> str | None:
     height, width = call.input.shape[2:]
     if call.input.device.type != 'cpu':
         return f'input is on {call.input.device}'
+    if call.input.dtype not in DTYPES:
+        return f'input is of dtype {call.input.dtype}'
     if (height + 2) * (width + 2) >= MOST_PIXELS:
         return f'an image of {height} x {width} pixels is too large: cut it into tiles of fewer than 2^31 pixels'
     return None

@@ -71,7 +71,7 @@ def calls(draw):
 
 @pytest.mark.usefixtures('backend', 'poisoned_memory')
 @settings(
-    max_examples=DRAWN or 200,
+    max_examples=DRAWN or 300,
     deadline=None,
     derandomize=not DRAWN,
     database=None,
