@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <torch/csrc/stable/library.h>
@@ -16,6 +17,25 @@
 
 namespace metricconv {
 
+namespace {
+
+#ifdef METRICCONV_POISON
+constexpr bool POISON = true;
+#else
+constexpr bool POISON = false;
+#endif
+
+// 64-byte aligned. Where METRICCONV_POISON is defined, as `make sanitize` does, it is full of NaN, so that what is read before it is written shows.
+void* allocate(int64_t bytes) {
+  void* memory = nullptr;
+  const int failed = posix_memalign(&memory, 64, std::max<int64_t>(bytes, 1));
+  STD_TORCH_CHECK(!failed, "metricconv_mm: no memory for ", bytes, " bytes of working space");
+  if (POISON) std::memset(memory, 0xff, bytes);
+  return memory;
+}
+
+}  // namespace
+
 void* scratch(int slot, int64_t bytes) {
   struct Block {
     void* memory = nullptr;
@@ -24,11 +44,12 @@ void* scratch(int slot, int64_t bytes) {
   };
   thread_local Block blocks[12];
   Block& block = blocks[slot];
-  if (block.size < bytes) {
-    std::free(block.memory);
-    block.size = (bytes + 63) / 64 * 64;
-    block.memory = std::aligned_alloc(64, block.size);
-    STD_TORCH_CHECK(block.memory, "metricconv_mm: no memory for ", bytes, " bytes of working space");
+  // when poisoned, of the very size: a sanitizer sees what lies beyond
+  if (block.size < bytes || POISON) {
+    std::free(std::exchange(block.memory, nullptr));
+    block.size = 0;  // should there be no memory
+    block.memory = allocate(bytes);
+    block.size = bytes;
   }
   return block.memory;
 }
@@ -79,9 +100,7 @@ using Buffer = std::unique_ptr<T[], Free>;
 
 template <typename T>
 Buffer<T> buffer(int64_t count) {
-  void* memory = std::aligned_alloc(64, (count * static_cast<int64_t>(sizeof(T)) + 127) / 64 * 64);
-  STD_TORCH_CHECK(memory, "metricconv_mm: no memory for ", count, " elements of working space");
-  return Buffer<T>(static_cast<T*>(memory));
+  return Buffer<T>(static_cast<T*>(allocate(count * static_cast<int64_t>(sizeof(T)))));
 }
 
 template <typename T>

@@ -78,12 +78,21 @@ class Call:
         self._check_types()
         return self
 
+    def check_grad(self, grad: Tensor) -> None:
+        """Raise ValueError or TypeError for what cannot be the gradient of the output."""
+        if tuple(grad.shape) != self.output_shape:
+            raise ValueError(f'{self.operator}: expected grad {list(self.output_shape)}, the shape of the output, got {grad.shape=}')
+        if grad.dtype != self.input.dtype:
+            raise TypeError(f'{self.operator}: expected grad of dtype {self.input.dtype}, that of input, got {grad.dtype=}')
+        if grad.device != self.input.device:
+            raise ValueError(f'{self.operator}: expected grad on {self.input.device}, the device of input, got {grad.device=}')
+
     def _check_geometry(self) -> None:
         input, weight, groups = self.input, self.weight, self.groups
         if input.dim() != 4:
             raise ValueError(f'{self.operator}: expected input [N, C, H, W], got {input.shape=}')
-        if weight.dim() != 4 or self.taps == 0:
-            raise ValueError(f'{self.operator}: expected weight [C_out, C_in / groups, rows, columns], got {weight.shape=}')
+        if weight.dim() != 4 or min(weight.shape) < 1:
+            raise ValueError(f'{self.operator}: expected weight [C_out, C_in / groups, rows, columns], got {weight.shape=}: each is at least 1')
         for name, least, value in (('stride', 1, self.stride), ('padding', 0, self.padding), ('dilation', 1, self.dilation)):
             if len(value) != 2 or min(value) < least:
                 raise ValueError(f'{self.operator}: expected {name} of two integers >= {least}, got {name}={tuple(value)}')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -11,13 +12,19 @@ from torch import Tensor
 from .call import Call
 from .reference import Gradients, accumulation_dtype
 
+#: another build of the extension to load, such as one with sanitizers
+EXTENSION_VARIABLE = 'METRICCONV_EXTENSION'
 KINDS = {'metric_conv2d': 0, 'shifted_conv2d': 1, 'deform_conv2d': 2}
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+#: with a margin of one all around, pixels of an image are counted in 32 bits
+MOST_PIXELS = 1 << 31
 
 
 @cache
 def missing() -> str | None:
     """Why the extension cannot run here; loads it the first time."""
-    found = sorted(Path(__file__).parent.parent.glob('_C*.so'))
+    asked = os.environ.get(EXTENSION_VARIABLE)
+    found = [Path(asked)] if asked else sorted(Path(__file__).parent.parent.glob('_C*.so'))
     if not found:
         return 'its extension is not built: install a C++20 compiler and run pip install --no-build-isolation -e .'
     try:
@@ -29,7 +36,14 @@ def missing() -> str | None:
 
 def refusal(call: Call) -> str | None:
     """Why the backend cannot run ``call``."""
-    return None if call.input.device.type == 'cpu' else f'input is on {call.input.device}'
+    height, width = call.input.shape[2:]
+    if call.input.device.type != 'cpu':
+        return f'input is on {call.input.device}'
+    if call.input.dtype not in DTYPES:
+        return f'input is of dtype {call.input.dtype}'
+    if (height + 2) * (width + 2) >= MOST_PIXELS:
+        return f'an image of {height} x {width} pixels is too large: cut it into tiles of fewer than 2^31 pixels'
+    return None
 
 
 def _exchanged(matrices: Tensor) -> Tensor:
@@ -86,9 +100,9 @@ def backward(call: Call, grad: Tensor, needs: tuple[bool, bool, bool, bool]) -> 
     grad = grad if _reads_rows(grad) else grad.contiguous()
     dtype = call.input.dtype
     grad_images = images.new_zeros(images.shape, dtype=weight.dtype) if needs[0] else None
-    grad_parameter = torch.empty_like(parameter) if needs[1] else None
-    grad_weight = torch.empty_like(weight) if needs[2] else None
-    grad_mask = torch.empty_like(mask) if needs[3] and mask is not None else None
+    grad_parameter = parameter.new_empty(parameter.shape) if needs[1] else None
+    grad_weight = weight.new_empty(weight.shape) if needs[2] else None
+    grad_mask = mask.new_empty(mask.shape) if needs[3] and mask is not None else None
     torch.ops.metricconv_mm_cpu.backward(
         grad, images, parameter, weight, mask, *rest, _reads_rows(grad), grad_images, grad_parameter, grad_weight, grad_mask
     )

@@ -22,6 +22,7 @@ NAMESPACE = 'metricconv_mm'
 _EXTRA = {'metric_conv2d': 'Tensor reference, float eps, '}
 _GEOMETRY = 'SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, SymInt groups'
 _BACKWARD_RESULTS = ('input', 'parameter', 'weight', 'mask')
+Needs = tuple[bool, bool, bool, bool]
 
 
 def _call(name: str, input: Tensor, parameter: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, *rest: Any) -> Call:
@@ -55,16 +56,20 @@ def _define(name: str) -> None:
         call = _call(name, *args).check()
         return call.input.new_empty(call.output_shape).contiguous(memory_format=call.memory_format())
 
-    def backward(grad: Tensor, input: Tensor, parameter: Tensor, weight: Tensor, mask: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
-        *rest, needs = rest  # type: ignore[assignment]
-        call = _call(name, input, parameter, weight, None, mask, *rest).check()
-        gradients = backends.select(call).backward(call, grad, tuple(needs))
-        return tuple(input.new_empty(0) if g is None else g.contiguous() if i else g for i, g in enumerate(gradients))
+    def checked(grad: Tensor, input: Tensor, parameter: Tensor, weight: Tensor, mask: Tensor | None, *rest: Any) -> tuple[Call, Needs]:
+        call = _call(name, input, parameter, weight, None, mask, *rest[:-1]).check()
+        call.check_grad(grad)
+        by_input, by_parameter, by_weight, by_mask = rest[-1]
+        return call, (by_input, by_parameter, by_weight, by_mask and mask is not None)
 
-    def backward_fake(grad: Tensor, input: Tensor, parameter: Tensor, weight: Tensor, mask: Tensor | None, *rest: Any) -> tuple[Tensor, ...]:
-        *rest, needs = rest  # type: ignore[assignment]
-        call = _call(name, input, parameter, weight, None, mask, *rest).check()
-        return tuple(_gradient_like(call, which) if needed else input.new_empty(0) for which, needed in zip(_BACKWARD_RESULTS, needs, strict=True))
+    def backward(grad: Tensor, *args: Any) -> tuple[Tensor, ...]:
+        call, needs = checked(grad, *args)
+        gradients = backends.select(call).backward(call, grad, needs)
+        return tuple(grad.new_empty(0) if g is None else g.contiguous() if i else g for i, g in enumerate(gradients))
+
+    def backward_fake(grad: Tensor, *args: Any) -> tuple[Tensor, ...]:
+        call, needs = checked(grad, *args)
+        return tuple(_gradient_like(call, which) if needed else grad.new_empty(0) for which, needed in zip(_BACKWARD_RESULTS, needs, strict=True))
 
     torch.library.impl(qualified, 'default', forward)
     torch.library.impl(f'{qualified}_backward', 'default', backward)

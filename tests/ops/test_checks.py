@@ -34,6 +34,8 @@ SHAPES = {
     'input channels': (swap(0, lambda t: t[:, :4]), r'expected weight .* with C_in=4.*\[4, 3, 3, 2\].*groups=2'),
     'weight of three dimensions': (swap(2, lambda t: t[0]), r'expected weight \[C_out, C_in / groups, rows, columns\], got .*\[3, 3, 2\]'),
     'empty kernel': (swap(2, lambda t: t[:, :, :0]), r'expected weight .*\[4, 3, 0, 2\]'),
+    'no channels': (lambda t, _: t.__setitem__(slice(3), [t[0][:, :0], t[1], t[2][:, :0]]), r'expected weight .*\[4, 0, 3, 2\].*at least 1'),
+    'no output channels': (swap(2, lambda t: t[:0]), r'expected weight .*\[0, 3, 3, 2\].*at least 1'),
     'output channels': (swap(2, lambda t: t[:3]), r'C_out divisible by groups, got .*\[3, 3, 3, 2\].*groups=2'),
     'groups': (set_(groups=3), r'with C_in=6.*got .*\[4, 3, 3, 2\].*groups=3'),
     'no groups': (set_(groups=0), r'groups=0'),
@@ -75,6 +77,26 @@ def test_shapes(name, operator, draw, lopsided, case):
     with pytest.raises(ValueError, match=f'^{name}: .*{words}'):
         operator(name, *tensors, **lopsided)
     assert outcome(operator, name, tensors, lopsided, 'cpu') == outcome(operator, name, tensors, lopsided, META)
+
+
+@pytest.mark.parametrize('device', ['cpu', META])
+def test_gradients_that_are_not_of_the_output(name, draw, lopsided, device):
+    input, parameter, weight, _, mask = (t.to(device) for t in draw(name, dtype=torch.float32))
+    support = (torch.zeros(6, 3, device=device), 1e-6) if name == 'metric_conv2d' else ()
+    grad, rest = torch.zeros(2, 4, 3, 5, device=device), (*support, *lopsided.values())
+
+    def run(grad, mask=mask):
+        return getattr(torch.ops.metricconv_mm, f'{name}_backward')(grad, input, parameter, weight, mask, *rest, [True] * 4)
+
+    assert [g.shape for g in run(grad)] == [t.shape for t in (input, parameter, weight, mask)]
+    assert run(grad, None)[3].shape == (0,)
+    with pytest.raises(ValueError, match=rf'^{name}: expected grad \[2, 4, 3, 5\], the shape of the output, got .*\[2, 4, 3, 4\]'):
+        run(narrower(grad))
+    with pytest.raises(TypeError, match=rf'^{name}: expected grad of dtype torch.float32, that of input, got .*float64'):
+        run(grad.double())
+    elsewhere = torch.zeros(2, 4, 3, 5, device=META if device == 'cpu' else 'cpu')
+    with pytest.raises((ValueError, RuntimeError), match='device'):
+        run(elsewhere)
 
 
 @pytest.mark.parametrize('case', TYPES)

@@ -16,6 +16,7 @@ def arguments(name, tensors, geometry):
     return (*tensors, *extra, *(geometry[key] for key in ('stride', 'padding', 'dilation', 'groups')))
 
 
+@pytest.mark.usefixtures('backend')
 @pytest.mark.parametrize('with_mask', [True, False])
 def test_opcheck(name, draw, lopsided, with_mask):
     operator = getattr(torch.ops.metricconv_mm, name).default
@@ -23,6 +24,7 @@ def test_opcheck(name, draw, lopsided, with_mask):
     torch.library.opcheck(operator, arguments(name, tensors, lopsided))
 
 
+@pytest.mark.usefixtures('backend')
 @pytest.mark.parametrize('needs', [(True, True, True, True), (True, False, False, False), (False, True, True, False)])
 def test_opcheck_of_the_backward(name, draw, lopsided, needs):
     operator = getattr(torch.ops.metricconv_mm, f'{name}_backward').default
@@ -34,6 +36,7 @@ def test_opcheck_of_the_backward(name, draw, lopsided, needs):
     torch.library.opcheck(operator, (torch.randn_like(out).requires_grad_(), *rest, needs), test_utils=checks)
 
 
+@pytest.mark.usefixtures('backend')
 @pytest.mark.parametrize('memory_format', [torch.channels_last, torch.contiguous_format])
 def test_opcheck_without_gradients_in_any_memory_format(name, draw, lopsided, memory_format):
     tensors = [t.to(memory_format=memory_format) if t.dim() == 4 else t for t in draw(name)]
