@@ -13,11 +13,10 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 
+#include "division.h"
 #include "problem.h"
 
 namespace metricconv {
-
-namespace {
 
 #ifdef METRICCONV_POISON
 constexpr bool POISON = true;
@@ -34,7 +33,11 @@ void* allocate(int64_t bytes) {
   return memory;
 }
 
-}  // namespace
+void* zeroed(int64_t bytes) {
+  void* memory = std::calloc(bytes, 1);
+  STD_TORCH_CHECK(memory, "metricconv_mm: no memory for ", bytes, " bytes of working space");
+  return memory;
+}
 
 void* scratch(int slot, int64_t bytes) {
   struct Block {
@@ -92,38 +95,9 @@ const Kernels<T, S>& kernels() {
   return table;
 }
 
-struct Free {
-  void operator()(void* memory) const { std::free(memory); }
-};
-template <typename T>
-using Buffer = std::unique_ptr<T[], Free>;
-
-template <typename T>
-Buffer<T> buffer(int64_t count) {
-  return Buffer<T>(static_cast<T*>(allocate(count * static_cast<int64_t>(sizeof(T)))));
-}
-
-template <typename T>
-Buffer<T> zeros(int64_t count) {
-  auto result = buffer<T>(count);
-  std::memset(result.get(), 0, count * sizeof(T));
-  return result;
-}
-
-template <typename T>
-T* pointer(const std::optional<Tensor>& tensor) {
-  return tensor ? static_cast<T*>(tensor->mutable_data_ptr()) : nullptr;
-}
 template <typename T>
 const T* constant(const Tensor& tensor) {
   return static_cast<const T*>(tensor.const_data_ptr());
-}
-
-template <typename Visit>
-void parallel(int64_t count, const Visit& visit) {
-  torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) visit(i);
-  });
 }
 
 // Calls run(T, S) with the type to compute with and the type that images are stored in.
@@ -166,72 +140,6 @@ void forward(const Tensor& images, const Tensor& parameter, const Tensor& weight
   });
 }
 
-// How the threads share the backward pass: by blocks of input channels, which need no sums across threads but those of small tensors, as far as
-// the blocks stay wide; beyond that by ranges of pixels.
-struct Partition {
-  std::vector<int64_t> channels, pixels;  // limits of blocks and ranges
-
-  int64_t blocks() const { return static_cast<int64_t>(channels.size()) - 1; }
-  int64_t ranges() const { return static_cast<int64_t>(pixels.size()) - 1; }
-
-  Partition(const Geometry& g, bool by_channels, int64_t lanes, int64_t tile) {
-    const int64_t threads = std::max<int64_t>(1, torch::stable::get_num_threads());
-    // a block holds whole groups of the weight, and as many channels as fill vectors
-    const int64_t unit = g.weight_groups == 1 ? lanes : g.inputs_each() * ((lanes + g.inputs_each() - 1) / g.inputs_each());
-    const int64_t units = (g.channels + unit - 1) / unit;
-    // with fewer images than threads, ranges of pixels cost another image each
-    const int64_t least = g.images < threads ? unit : std::max<int64_t>(unit, 64);
-    const int64_t blocks = by_channels ? std::clamp<int64_t>(g.channels / least, 1, std::min(threads, units)) : 1;
-    const int64_t ranges = std::clamp<int64_t>(g.pixels() / tile, 1, threads / blocks);
-    for (int64_t b = 0; b <= blocks; ++b) channels.push_back(std::min(g.channels, units * b / blocks * unit));
-    for (int64_t r = 0; r <= ranges; ++r) pixels.push_back(g.pixels() * r / ranges);
-  }
-};
-
-template <typename T>
-void add(T* sum, const T* more, int64_t count) {
-  torch::stable::parallel_for(0, count, 1 << 15, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) sum[i] += more[i];
-  });
-}
-
-// A result of which every block of channels has one to write to, and that is their sum.
-template <typename T>
-struct Summed {
-  T* result;
-  int64_t count;
-  std::vector<Buffer<T>> others;
-
-  Summed(const std::optional<Tensor>& tensor, int64_t blocks) : result(pointer<T>(tensor)), count(tensor ? tensor->numel() : 0) {
-    if (!result || blocks == 1) return;
-    std::memset(result, 0, count * sizeof(T));
-    for (int64_t b = 1; b < blocks; ++b) others.push_back(zeros<T>(count));
-  }
-  T* of(int64_t block) { return block && result ? others[block - 1].get() : result; }
-  void finish() {
-    for (const auto& other : others) add(result, other.get(), count);
-  }
-};
-
-// From [taps, channels of the block, C_out / groups] of every range and block to [C_out, C / groups, taps].
-template <typename T>
-void write_weight_gradient(const Geometry& g, const Partition& partition, const T* sums, T* grad_weight) {
-  const int64_t taps = g.taps(), inputs = g.inputs_each(), outputs = g.outputs_each(), size = taps * g.channels * outputs;
-  for (int64_t b = 0; b < partition.blocks(); ++b) {
-    const int64_t first = partition.channels[b], width = partition.channels[b + 1] - first;
-    parallel(width, [&](int64_t c) {
-      const int64_t channel = first + c;
-      for (int64_t o = 0; o < outputs; ++o) {
-        T* to = grad_weight + ((channel / inputs * outputs + o) * inputs + channel % inputs) * taps;
-        const T* from = sums + taps * first * outputs + c * outputs + o;
-        for (int64_t k = 0; k < taps; ++k) to[k] = from[k * width * outputs];
-        for (int64_t r = 1; r < partition.ranges(); ++r)
-          for (int64_t k = 0; k < taps; ++k) to[k] += from[r * size + k * width * outputs];
-      }
-    });
-  }
-}
-
 void backward(const Tensor& grad, const Tensor& images, const Tensor& parameter, const Tensor& weight, const std::optional<Tensor>& mask, const Tensor& reference,
               double eps, std::vector<int64_t> sizes, bool channels_last, std::optional<Tensor> grad_images, std::optional<Tensor> grad_parameter,
               std::optional<Tensor> grad_weight, std::optional<Tensor> grad_mask) {
@@ -241,22 +149,22 @@ void backward(const Tensor& grad, const Tensor& images, const Tensor& parameter,
     const auto& run = kernels<T, S>();
     const Geometry& g = problem.geometry;
     const Partition partition(g, !narrow<T>(g), run.lanes, run.tile);
-    const int64_t blocks = partition.blocks(), ranges = partition.ranges(), image_size = g.height * g.width * g.channels;
+    const int64_t blocks = partition.blocks(), ranges = partition.ranges();
     Summed<T> parameters(grad_parameter, blocks), masks(grad_mask, blocks);
     const int64_t weight_size = g.taps() * g.channels * g.outputs_each();
     const auto weights = grad_weight ? zeros<T>(ranges * weight_size) : nullptr;
     T* const image_sums = pointer<T>(grad_images);
-    std::vector<Buffer<T>> first_images(ranges);
-    for (int64_t r = 1; r < ranges && image_sums; ++r)
-      if (partition.pixels[r] % g.outputs()) first_images[r] = zeros<T>(image_size);
+    std::vector<std::unique_ptr<SharedImages<T>>> shared;
+    for (int64_t i = 0; i < blocks * ranges; ++i)
+      shared.push_back(std::make_unique<SharedImages<T>>(g, partition.pixels[i / blocks], partition.pixels[i / blocks + 1]));
     parallel(blocks * ranges, [&](int64_t i) {
       const int64_t b = i % blocks, r = i / blocks, first = partition.channels[b];
       T* const block_weights = weights ? weights.get() + r * weight_size + g.taps() * first * g.outputs_each() : nullptr;
-      run.backward(problem, {partition.pixels[r], partition.pixels[r + 1], first, partition.channels[b + 1], image_sums, first_images[r].get(),
-                             parameters.of(b), masks.of(b), block_weights});
+      run.backward(problem, {partition.pixels[r], partition.pixels[r + 1], first, partition.channels[b + 1], image_sums, parameters.of(b), masks.of(b),
+                             block_weights, {shared[i]->image(0), shared[i]->image(1)}});
     });
-    for (int64_t r = 1; r < ranges; ++r)
-      if (first_images[r]) add(image_sums + partition.pixels[r] / g.outputs() * image_size, first_images[r].get(), image_size);
+    if (image_sums)
+      for (const auto& images : shared) images->add_to(g, image_sums);
     parameters.finish();
     masks.finish();
     if (weights) write_weight_gradient(g, partition, weights.get(), static_cast<T*>(grad_weight->mutable_data_ptr()));

@@ -144,11 +144,9 @@ void backward_narrow(const Problem<T, S>& problem, const Share<T>& share) {
               by_mask[p] += g_column[p] * (tap.weight[0][p] * a + tap.weight[1][p] * b + tap.weight[2][p] * c + tap.weight[3][p] * d);
             }
             if (!share.grad_images) continue;
-            for (int64_t p = 0; p < tile.count; ++p) {
-              T* const image = tile.grad[p] + channel;
+            for (int64_t p = 0; p < tile.count; ++p)
               for (int c = 0; c < 4; ++c)
-                if (tap.index[c][p] >= 0) image[tap.index[c][p] * g.channels] += tap.factor[c][p] * g_column[p];
-            }
+                if (tap.index[c][p] >= 0) tile.target(p, tap.index[c][p], g.channels)[channel] += tap.factor[c][p] * g_column[p];
           }
           if (problem.mask)
             for (int64_t p = 0; p < tile.count; ++p) by_x[p] *= tap.mask[p], by_y[p] *= tap.mask[p];

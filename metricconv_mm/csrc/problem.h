@@ -56,22 +56,35 @@ struct Problem {
   const S* grad;
 };
 
+// Memory for so many bytes, zeroed, to be given to std::free.
+void* zeroed(int64_t bytes);
+
+// An image whose gradient several threads add to. The pixels [begin, end), whole rows, are this thread's to write; of other rows, it makes copies
+// of its own when it first needs them, to be added when all are done. Samples that stay near their pixels need few.
+template <typename T>
+struct SharedImage {
+  int64_t number, begin, end, width, channels;
+  T** rows;  // [height], null where there is no copy
+
+  T* beyond(int64_t pixel) const {
+    T*& row = rows[pixel / width];
+    if (!row) row = static_cast<T*>(zeroed(width * channels * static_cast<int64_t>(sizeof(T))));
+    return row + pixel % width * channels;
+  }
+};
+
 // What one thread does of the backward pass, and where it may write: its pixels and channels are its own.
 template <typename T>
 struct Share {
   int64_t begin, end;  // pixels
   int64_t first, last;  // input channels, whole groups of the weight if there are several
   // where null, the gradient is not wanted
-  T* grad_images;  // [N, H, W, C]
-  T* first_image;  // [H, W, C] in place of the image that begin lies in, if another thread writes there too, or null
+  T* grad_images;     // [N, H, W, C]
   T* grad_parameter;  // as the parameter
   T* grad_mask;       // as the mask
   T* grad_weight;     // [taps, last - first, C_out / weight_groups]
-
-  // Where to add the gradient of an image, given where it starts among the images.
-  T* image(const Geometry& g, int64_t offset) const {
-    return first_image && offset == begin / g.outputs() * g.height * g.width * g.channels ? first_image : grad_images + offset;
-  }
+  // the images that the first and the last pixel lie in, if other threads write there too
+  const SharedImage<T>* shared[2];
 };
 
 // Whether the lanes of vectors are pixels, because a group has too few channels to fill one.

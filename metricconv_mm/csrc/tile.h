@@ -18,7 +18,9 @@ struct Tile {
   int64_t begin, count;
   T centre_x[TILE], centre_y[TILE];
   const S* image[TILE];
-  T* grad[TILE];  // where the gradient of the image goes, in the backward pass
+  // in the backward pass: the gradient of the image, and how it is shared with other threads, or null
+  T* grad[TILE];
+  const SharedImage<T>* shared[TILE];
   T* values;  // [groups, 5 or 2, TILE]: the parameters, but those of offsets
 
   // values_memory holds groups * 5 * TILE.
@@ -44,7 +46,19 @@ struct Tile {
 
   void place_gradients(const Problem<T, S>& problem, const Share<T>& share) {
     if (!share.grad_images) return;
-    for (int64_t p = 0; p < count; ++p) grad[p] = share.image(problem.geometry, image[p] - problem.images);
+    const Geometry& g = problem.geometry;
+    for_stretches(g, begin, begin + count, [&](int64_t n, int64_t, int64_t at, int64_t length) {
+      const SharedImage<T>* found = nullptr;
+      for (const auto* candidate : share.shared)
+        if (candidate && candidate->number == n) found = candidate;
+      for (int64_t p = at; p < at + length; ++p) grad[p] = share.grad_images + n * g.height * g.width * g.channels, shared[p] = found;
+    });
+  }
+
+  // Where the gradient of a neighbour goes.
+  METRICCONV_INLINE T* target(int64_t p, int64_t pixel, int64_t channels) const {
+    const SharedImage<T>* image = shared[p];
+    return !image || (pixel >= image->begin && pixel < image->end) ? grad[p] + pixel * channels : image->beyond(pixel);
   }
 
   // Copies a channel of a tensor [N, channels, outputs] for the pixels of the tile.

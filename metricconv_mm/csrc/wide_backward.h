@@ -116,9 +116,8 @@ struct WideBackward {
       const T* g_row = grad_columns + p * width + from - share.first;
       T* column = columns + p * width + from - share.first;
       if (share.grad_images) {
-        T* const image = tile.grad[p] + from;
 #pragma GCC unroll 4
-        for (int c = 0; c < 4; ++c) grads[c] = tap.index[c][p] < 0 ? discarded : image + tap.index[c][p] * g.channels;
+        for (int c = 0; c < 4; ++c) grads[c] = tap.index[c][p] < 0 ? discarded : tile.target(p, tap.index[c][p], g.channels) + from;
         unblend<true, lanes<T>>(0, to - from, rows, grads, factor, g_row, column, dots[p]);
       } else {
         unblend<false, lanes<T>>(0, to - from, rows, grads, factor, g_row, column, dots[p]);
