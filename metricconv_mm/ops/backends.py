@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from . import cpu, reference
+from . import cpu, reference, triton
 from .call import Call
 from .reference import Gradients
 
@@ -33,6 +33,7 @@ class Backend:
 
 #: in the order in which 'auto' tries them
 BACKENDS: dict[str, Backend] = {
+    'triton': Backend('triton', triton.missing, triton.refusal, triton.forward, triton.backward),
     'cpu': Backend('cpu', cpu.missing, cpu.refusal, cpu.forward, cpu.backward),
     'reference': Backend('reference', lambda: None, lambda call: None, reference.forward, reference.backward),
 }
