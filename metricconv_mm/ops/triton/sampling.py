@@ -27,7 +27,8 @@ def product(a, b, total, PRECISION: tl.constexpr):
     if INTERPRETED and a.dtype == tl.bfloat16:
         # the interpreter would multiply the bits
         return tl.dot(a.to(tl.float32), b.to(tl.float32), total, input_precision=PRECISION)
-    return tl.dot(a, b, total, input_precision=PRECISION)
+    else:
+        return tl.dot(a, b, total, input_precision=PRECISION)
 
 
 @triton.jit
@@ -35,7 +36,8 @@ def spread(of_taps, BLOCK_P: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_C: tl.co
     """From taps to columns."""
     if BLOCK_K == 1:
         return of_taps
-    return tl.reshape(tl.broadcast_to(of_taps[:, :, None], [BLOCK_P, BLOCK_K, BLOCK_C]), [BLOCK_P, BLOCK_K * BLOCK_C])
+    else:
+        return tl.reshape(tl.broadcast_to(of_taps[:, :, None], [BLOCK_P, BLOCK_K, BLOCK_C]), [BLOCK_P, BLOCK_K * BLOCK_C])
 
 
 @triton.jit
@@ -43,7 +45,8 @@ def sum_channels(of_columns, BLOCK_P: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK
     """From columns to taps."""
     if BLOCK_K == 1:
         return tl.sum(of_columns, 1, keep_dims=True)
-    return tl.sum(tl.reshape(of_columns, [BLOCK_P, BLOCK_K, BLOCK_C]), 2)
+    else:
+        return tl.sum(tl.reshape(of_columns, [BLOCK_P, BLOCK_K, BLOCK_C]), 2)
 
 
 @triton.jit
@@ -124,7 +127,8 @@ def factors(mask, image, place, group, groups, plane, tap, taps, present):
     """The mask of taps; 1 without one."""
     if mask is None:
         return 1.0
-    return tl.load(mask + ((image * groups + group) * taps + tap) * plane + place, present, other=0.0).to(tl.float32)
+    else:
+        return tl.load(mask + ((image * groups + group) * taps + tap) * plane + place, present, other=0.0).to(tl.float32)
 
 
 @triton.jit
