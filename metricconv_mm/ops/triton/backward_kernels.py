@@ -61,10 +61,10 @@ def backward_of_samples(
     n, place, centre_y, centre_x = windows(pixel, plane, out_width, stride_y, stride_x, padding_y, padding_x, half_y, half_x)
     first, values = parameter_values(parameter, n, place, parameter_group, parameter_groups, plane, taps, valid, KIND)
 
-    group_channels, parameter_channels = channels // groups, channels // parameter_groups
+    group_channels = channels // groups
     column = tl.arange(0, BLOCK_K * BLOCK_C)
     output = tl.arange(0, BLOCK_O)
-    blocks = tl.cdiv(cell, BLOCK_C)
+    cells, blocks = channels // parameter_groups // cell, tl.cdiv(cell, BLOCK_C)
     share = tl.cdiv(tl.cdiv(taps, splits), BLOCK_K) * BLOCK_K
     by_0 = tl.zeros([BLOCK_P, 1], tl.float32)
     by_1, by_2, by_3, by_4 = by_0, by_0, by_0, by_0
@@ -84,9 +84,11 @@ def backward_of_samples(
         column_tap = index(tap_begin + column // BLOCK_C, LARGE)
         grad_y = tl.zeros([BLOCK_P, BLOCK_K], tl.float32)
         grad_x, grad_factor = grad_y, grad_y
-        for block in range(0, (parameter_channels // cell) * blocks):
+        for block in range(0, cells * blocks):
+            # a multiple of cell: the compiler sees what it can load as one vector
+            begin = (parameter_group * cells + block // blocks) * cell
             local = (block % blocks) * BLOCK_C + column % BLOCK_C
-            channel = parameter_group * parameter_channels + (block // blocks) * cell + local
+            channel = begin + local
             wanted = (local < cell) & (column_tap < taps)
             grad_columns = tl.zeros([BLOCK_P, BLOCK_K * BLOCK_C], tl.float32)
             if DEPTHWISE:
@@ -95,7 +97,7 @@ def backward_of_samples(
                     incoming = tl.load(grad + (pixel * (channels * outputs) + (channel * outputs + number)[None, :]), valid & wanted[None, :], other=0.0)
                     grad_columns += incoming.to(tl.float32) * kernel.to(tl.float32)[None, :]
             else:
-                group = (parameter_group * parameter_channels + (block // blocks) * cell) // group_channels
+                group = begin // group_channels
                 row = (group * taps + column_tap) * group_channels + (channel - group * group_channels)
                 for output_begin in range(0, BLOCK_O if KEEP_GRAD else outputs, BLOCK_O):
                     within = output_begin + output
