@@ -38,7 +38,7 @@ def power_of_two(number: int, least: int = 1, most: int = 1 << 30) -> int:
 
 @cache
 def multiprocessors(device: torch.device) -> int:
-    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == 'cuda' else 2
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == 'cuda' else 1
 
 
 def forward(dtype: torch.dtype, cell: int, outputs: int, pixels: int, device: torch.device) -> Tile:
