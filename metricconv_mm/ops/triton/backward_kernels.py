@@ -16,15 +16,15 @@ CLAMPED = tl.constexpr(2.0**-63)
 
 
 @triton.jit
-def scatter(grad_image, scale, offset, value, wanted, FIXED_POINT: tl.constexpr):
+def scatter(pointer, scale, value, wanted, FIXED_POINT: tl.constexpr):
     """Adds to the gradient of the image. Integers sum to the same in any order, and the largest of two is the same in any order too."""
     if FIXED_POINT:
         finite = tl.abs(value) < INFINITY
         units = tl.floor(tl.where(finite, value, 0.0) * tl.load(scale) + 0.5).to(tl.int64)
-        tl.atomic_add(grad_image + offset, units, wanted & finite, sem='relaxed')
-        tl.atomic_max(grad_image + offset, tl.zeros_like(units) + NOT_A_NUMBER, wanted & (finite == 0), sem='relaxed')
+        tl.atomic_add(pointer, units, wanted & finite, sem='relaxed')
+        tl.atomic_max(pointer, tl.zeros_like(units) + NOT_A_NUMBER, wanted & (finite == 0), sem='relaxed')
     else:
-        tl.atomic_add(grad_image + offset, value, wanted, sem='relaxed')
+        tl.atomic_add(pointer, value, wanted, sem='relaxed')
 
 
 @triton.jit
@@ -82,13 +82,16 @@ def backward_of_samples(
         left, right = side(x, width)
         factor = factors(mask, n, place, parameter_group, parameter_groups, plane, tap, taps, present)
         column_tap = index(tap_begin + column // BLOCK_C, LARGE)
-        grad_y = tl.zeros([BLOCK_P, BLOCK_K], tl.float32)
-        grad_x, grad_factor = grad_y, grad_y
+        # <image there, gradient of the columns> of the four neighbours
+        dot_00 = tl.zeros([BLOCK_P, BLOCK_K], tl.float32)
+        dot_01, dot_10, dot_11 = dot_00, dot_00, dot_00
         for block in range(0, cells * blocks):
             # a multiple of cell: the compiler sees what it can load as one vector
             begin = (parameter_group * cells + block // blocks) * cell
-            local = (block % blocks) * BLOCK_C + column % BLOCK_C
-            channel = begin + local
+            lane = column % BLOCK_C
+            local = (block % blocks) * BLOCK_C + lane
+            start = begin + (block % blocks) * BLOCK_C
+            channel = start + lane
             wanted = (local < cell) & (column_tap < taps)
             grad_columns = tl.zeros([BLOCK_P, BLOCK_K * BLOCK_C], tl.float32)
             if DEPTHWISE:
@@ -112,32 +115,39 @@ def backward_of_samples(
                     grad_columns = product(incoming, kernel, grad_columns, PRECISION)
                 # an infinite gradient times the 0 beyond the last channel is not a number
                 grad_columns = tl.where(wanted[None, :], grad_columns, 0.0)
-            grad_samples = grad_columns if mask is None else grad_columns * spread(factor, BLOCK_P, BLOCK_K, BLOCK_C)
-
-            by_y = tl.zeros([BLOCK_P, BLOCK_K * BLOCK_C], tl.float32)
-            by_x, sample = by_y, by_y
             for ROW in tl.static_range(2):
                 for COLUMN in tl.static_range(2):
-                    pixel_row, inside, share_of, slope_y, slope_x = corner(n, top, left, down, right, present, height, width, ROW, COLUMN)
-                    offset = spread(pixel_row, BLOCK_P, BLOCK_K, BLOCK_C) * channels + channel[None, :]
+                    pixel_row, inside, share_of, _, _ = corner(n, top, left, down, right, present, height, width, ROW, COLUMN)
+                    offset = pixel_row * channels + start
                     readable = spread(inside, BLOCK_P, BLOCK_K, BLOCK_C) & wanted[None, :]
-                    blended = spread(share_of, BLOCK_P, BLOCK_K, BLOCK_C)
                     if grad_parameter is not None or grad_mask is not None:
-                        value = tl.load(image + offset, readable, other=0.0).to(tl.float32)
-                        sample += value * blended
-                        by_y += value * spread(slope_y, BLOCK_P, BLOCK_K, BLOCK_C)
-                        by_x += value * spread(slope_x, BLOCK_P, BLOCK_K, BLOCK_C)
+                        value = tl.load(spread(image + offset, BLOCK_P, BLOCK_K, BLOCK_C) + lane[None, :], readable, other=0.0).to(tl.float32)
+                        dot = sum_channels(value * grad_columns, BLOCK_P, BLOCK_K, BLOCK_C)
+                        if ROW == 0 and COLUMN == 0:
+                            dot_00 += dot
+                        elif ROW == 0:
+                            dot_01 += dot
+                        elif COLUMN == 0:
+                            dot_10 += dot
+                        else:
+                            dot_11 += dot
                     if grad_image is not None:
-                        scatter(grad_image, scale, offset, grad_samples * blended, readable, FIXED_POINT)
-            if grad_parameter is not None:
-                grad_y += sum_channels(by_y * grad_samples, BLOCK_P, BLOCK_K, BLOCK_C)
-                grad_x += sum_channels(by_x * grad_samples, BLOCK_P, BLOCK_K, BLOCK_C)
-            if grad_mask is not None:
-                grad_factor += sum_channels(sample * grad_columns, BLOCK_P, BLOCK_K, BLOCK_C)
+                        pointer = spread(grad_image + offset, BLOCK_P, BLOCK_K, BLOCK_C) + lane[None, :]
+                        added = grad_columns * spread(share_of * factor, BLOCK_P, BLOCK_K, BLOCK_C)
+                        scatter(pointer, scale, added, readable, FIXED_POINT)
 
+        sample = tl.zeros([BLOCK_P, BLOCK_K], tl.float32)
+        grad_y, grad_x = sample, sample
+        for ROW in tl.static_range(2):
+            for COLUMN in tl.static_range(2):
+                _, _, share_of, slope_y, slope_x = corner(n, top, left, down, right, present, height, width, ROW, COLUMN)
+                dot = (dot_11 if COLUMN == 1 else dot_10) if ROW == 1 else (dot_01 if COLUMN == 1 else dot_00)
+                sample += share_of * dot
+                grad_y += slope_y * factor * dot
+                grad_x += slope_x * factor * dot
         if grad_mask is not None:
             at = ((n * parameter_groups + parameter_group) * taps + tap) * plane + place
-            tl.store(grad_mask + at, grad_factor.to(grad_mask.dtype.element_ty), present)
+            tl.store(grad_mask + at, sample.to(grad_mask.dtype.element_ty), present)
         if grad_parameter is not None:
             if KIND == METRIC:
                 u, v, by_norm, by_form = through_norm(values, table, tap, taps, eps, grad_y, grad_x)

@@ -54,8 +54,9 @@ def dense_forward(
             for block in range(0, BLOCK_C if ONE_BLOCK else cell, BLOCK_C):
                 local = block + column % BLOCK_C
                 columns = blend(
-                    image, n, y, x, present, height, width, channels, begin + local[None, :], (local < cell)[None, :], BLOCK_P, BLOCK_K, BLOCK_C
-                )
+                    image, n, y, x, present, height, width, channels, begin + block, (column % BLOCK_C)[None, :], (local < cell)[None, :],
+                    BLOCK_P, BLOCK_K, BLOCK_C,
+                )  # fmt: skip
                 if mask is not None:
                     columns *= spread(factor, BLOCK_P, BLOCK_K, BLOCK_C)
                 row = (group * taps + column_tap) * group_channels + (begin - group * group_channels + local)
@@ -83,10 +84,11 @@ def depthwise_forward(
     blocks = tl.cdiv(cell, BLOCK_C)
     program = tl.program_id(0)
     output = program % outputs
-    local = (program // outputs) % blocks * BLOCK_C + tl.arange(0, BLOCK_C)[None, :]
+    block = (program // outputs) % blocks * BLOCK_C
     parameter_group = (program // (outputs * blocks)) % parameter_groups
-    channel = parameter_group * cell + local
-    wanted = local < cell
+    start, lane = parameter_group * cell + block, tl.arange(0, BLOCK_C)[None, :]
+    channel = start + lane
+    wanted = block + lane < cell
     pixel = index(program // (outputs * blocks * parameter_groups), LARGE) * BLOCK_P + tl.arange(0, BLOCK_P)[:, None]
     valid = pixel < pixels
     n, place, centre_y, centre_x = windows(pixel, plane, out_width, stride_y, stride_x, padding_y, padding_x, half_y, half_x)
@@ -98,7 +100,7 @@ def depthwise_forward(
         y, x = positions(
             first, values, table, tap, taps, valid, plane, kernel_columns, centre_y, centre_x, half_y, half_x, dilation_y, dilation_x, eps, KIND
         )
-        columns = blend(image, n, y, x, valid, height, width, channels, channel, wanted, BLOCK_P, 1, BLOCK_C)
+        columns = blend(image, n, y, x, valid, height, width, channels, start, lane, wanted, BLOCK_P, 1, BLOCK_C)
         if mask is not None:
             columns *= factors(mask, n, place, parameter_group, parameter_groups, plane, tap, taps, valid)
         total += columns * tl.load(weight + ((tap * outputs + output) * channels + channel), wanted, other=0.0).to(tl.float32)

@@ -65,8 +65,8 @@ class _Problem:
         grouped = arranged.permute(2, 1, 0).unsqueeze(2) if self.depthwise else arranged.permute(0, 3, 2, 1)
         return grouped.reshape(self.call.weight.shape).to(self.call.weight.dtype)
 
-    def tile(self, choose: Callable[..., Tile]) -> Tile:
-        choose = tiles.depthwise if self.depthwise else choose
+    def tile(self, dense: Callable[..., Tile], depthwise: Callable[..., Tile] = tiles.depthwise) -> Tile:
+        choose = depthwise if self.depthwise else dense
         return choose(self.image.dtype, self.cell, self.outputs, self.pixels, self.image.device)
 
     def blocks(self, tile: Tile) -> int:
@@ -148,7 +148,7 @@ def backward(call: Call, grad: Tensor, needs: tuple[bool, bool, bool, bool]) -> 
 
 def _of_samples(problem: _Problem, grad: Tensor, need_input: bool, need_parameter: bool, need_mask: bool) -> tuple[Tensor | None, ...]:
     call, device = problem.call, problem.image.device
-    tile = problem.tile(tiles.samples)
+    tile = problem.tile(tiles.samples, tiles.depthwise_samples)
     blocks = triton.cdiv(problem.pixels, tile.pixels) * call.parameter_groups
     splits = tiles.splits(blocks, triton.cdiv(call.taps, tile.taps), device)
     fixed_point = need_input and torch.are_deterministic_algorithms_enabled()

@@ -161,17 +161,18 @@ def corner(image, top, left, down, right, present, height, width, ROW: tl.conste
 
 @triton.jit
 def blend(
-    pixels, image, y, x, present, height, width, channels, channel, wanted,
+    pixels, image, y, x, present, height, width, channels, start, lane, wanted,
     BLOCK_P: tl.constexpr, BLOCK_K: tl.constexpr, BLOCK_C: tl.constexpr,
 ):  # fmt: skip
-    """The samples of columns, in float32; no neighbour outside the image is read."""
+    """The samples of columns, channels ``start + lane``, in float32; no neighbour outside the image is read."""
     top, down = side(y, height)
     left, right = side(x, width)
     total = tl.zeros([BLOCK_P, BLOCK_K * BLOCK_C], tl.float32)
     for ROW in tl.static_range(2):
         for COLUMN in tl.static_range(2):
             row, inside, weight, _, _ = corner(image, top, left, down, right, present, height, width, ROW, COLUMN)
-            row, inside = spread(row, BLOCK_P, BLOCK_K, BLOCK_C), spread(inside, BLOCK_P, BLOCK_K, BLOCK_C)
-            value = tl.load(pixels + (row * channels + channel), inside & wanted, other=0.0)
+            # a pointer of a row and constant steps within it, not a pointer of every element, which would take all registers
+            pointer = spread(pixels + (row * channels + start), BLOCK_P, BLOCK_K, BLOCK_C) + lane
+            value = tl.load(pointer, spread(inside, BLOCK_P, BLOCK_K, BLOCK_C) & wanted, other=0.0)
             total += value.to(tl.float32) * spread(weight, BLOCK_P, BLOCK_K, BLOCK_C)
     return total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
@@ -43,20 +43,18 @@ def multiprocessors(device: torch.device) -> int:
 
 def forward(dtype: torch.dtype, cell: int, outputs: int, pixels: int, device: torch.device) -> Tile:
     wide = dtype == torch.float32
-    channels = power_of_two(cell, most=32 if wide else 64)
     o = power_of_two(outputs, 16, 128 if wide else 256)
-    p = 128 if o <= 64 else 64
-    while p > 16 and pixels < p * multiprocessors(device):
-        p //= 2
+    # two stages of everything fit into the 99 KiB of shared memory of the smaller GPUs
+    channels = power_of_two(cell, most=32 if wide or o > 128 else 64)
+    p = _pixels(64, 16, pixels, device)
     return Tile(p, max(1, 16 // channels), channels, o, 8 if p * o >= 64 * 256 or (wide and p * o >= 64 * 128) else 4)
 
 
 def samples(dtype: torch.dtype, cell: int, outputs: int, pixels: int, device: torch.device) -> Tile:
+    # more pixels or channels a thread, and the pointers to the neighbours do not fit into its registers
     channels = power_of_two(cell, most=32)
-    p = 64
-    while p > 16 and pixels < p * multiprocessors(device):
-        p //= 2
-    return Tile(p, max(1, 16 // channels), channels, power_of_two(outputs, 16, 64 if dtype == torch.float32 else 128), 4, 1)
+    outputs = power_of_two(outputs, 16, 64 if dtype == torch.float32 else 128)
+    return Tile(_pixels(64, 16, pixels, device), max(1, 16 // channels), channels, outputs, 8, 1)
 
 
 def weight(dtype: torch.dtype, cell: int, outputs: int, pixels: int, device: torch.device) -> Tile:
@@ -67,10 +65,18 @@ def weight(dtype: torch.dtype, cell: int, outputs: int, pixels: int, device: tor
 
 def depthwise(dtype: torch.dtype, cell: int, outputs: int, pixels: int, device: torch.device) -> Tile:
     channels = power_of_two(cell, most=64)
-    p = min(256, 2048 // channels)
-    while p > 32 and pixels < p * multiprocessors(device):
-        p //= 2
-    return Tile(p, 1, channels, 1)
+    return Tile(_pixels(min(256, 2048 // channels), 32, pixels, device), 1, channels, 1)
+
+
+def depthwise_samples(dtype: torch.dtype, cell: int, outputs: int, pixels: int, device: torch.device) -> Tile:
+    return replace(depthwise(dtype, cell, outputs, pixels, device), warps=8, stages=1)
+
+
+def _pixels(most: int, least: int, pixels: int, device: torch.device) -> int:
+    """Fewer pixels a program where there are too few to go round."""
+    while most > least and pixels < most * multiprocessors(device):
+        most //= 2
+    return most
 
 
 def splits(programs: int, most: int, device: torch.device) -> int:

@@ -30,9 +30,8 @@ def dense_backward_of_weight(
     tap_begin = (program % blocks_k) * BLOCK_K
     program = program // blocks_k
     column = tl.arange(0, BLOCK_K * BLOCK_C)
-    local = (program % blocks_c) * BLOCK_C + column % BLOCK_C
-    begin = (program // blocks_c) * cell
-    channel = begin + local
+    block, begin = (program % blocks_c) * BLOCK_C, (program // blocks_c) * cell
+    local = block + column % BLOCK_C
     group_channels = channels // groups
     group, parameter_group = begin // group_channels, begin // (channels // parameter_groups)
     tap = index(tap_begin + tl.arange(0, BLOCK_K), LARGE)[None, :]
@@ -51,15 +50,16 @@ def dense_backward_of_weight(
             half_y, half_x, dilation_y, dilation_x, eps, KIND,
         )  # fmt: skip
         columns = blend(
-            image, n, y, x, present, height, width, channels, channel[None, :], (local < cell)[None, :], BLOCK_P, BLOCK_K, BLOCK_C
-        )
+            image, n, y, x, present, height, width, channels, begin + block, (column % BLOCK_C)[None, :], (local < cell)[None, :],
+            BLOCK_P, BLOCK_K, BLOCK_C,
+        )  # fmt: skip
         if mask is not None:
             factor = factors(mask, n, place, parameter_group, parameter_groups, plane, tap, taps, present)
             columns *= spread(factor, BLOCK_P, BLOCK_K, BLOCK_C)
         incoming = tl.load(grad + (pixel * (groups * outputs) + (group * outputs + output)), valid & (output < outputs), other=0.0)
         total = product(tl.trans(columns.to(incoming.dtype)), incoming, total, PRECISION)
 
-    row = ((split * groups + group) * taps + column_tap) * group_channels + (channel - group * group_channels)
+    row = ((split * groups + group) * taps + column_tap) * group_channels + (begin - group * group_channels + local)
     wanted = ((local < cell) & (column_tap < taps))[:, None] & (output < outputs)
     tl.store(partial + (row[:, None] * outputs + output), total, wanted)
 
@@ -82,10 +82,10 @@ def depthwise_backward_of_weight(
     program = program // outputs
     tap = index(program % taps + tl.zeros([1, 1], tl.int32), LARGE)
     program = program // taps
-    local = (program % blocks) * BLOCK_C + tl.arange(0, BLOCK_C)[None, :]
-    parameter_group = program // blocks
-    channel = parameter_group * cell + local
-    wanted = local < cell
+    block, parameter_group = (program % blocks) * BLOCK_C, program // blocks
+    start, lane = parameter_group * cell + block, tl.arange(0, BLOCK_C)[None, :]
+    channel = start + lane
+    wanted = block + lane < cell
 
     share = tl.cdiv(tl.cdiv(pixels, BLOCK_P), splits)
     total = tl.zeros([BLOCK_P, BLOCK_C], tl.float32)
@@ -97,7 +97,7 @@ def depthwise_backward_of_weight(
         y, x = positions(
             first, values, table, tap, taps, valid, plane, kernel_columns, centre_y, centre_x, half_y, half_x, dilation_y, dilation_x, eps, KIND
         )
-        columns = blend(image, n, y, x, valid, height, width, channels, channel, wanted, BLOCK_P, 1, BLOCK_C)
+        columns = blend(image, n, y, x, valid, height, width, channels, start, lane, wanted, BLOCK_P, 1, BLOCK_C)
         if mask is not None:
             columns *= factors(mask, n, place, parameter_group, parameter_groups, plane, tap, taps, valid)
         incoming = tl.load(grad + (pixel * (channels * outputs) + channel * outputs + output), valid & wanted, other=0.0)
