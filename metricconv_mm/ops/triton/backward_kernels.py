@@ -16,13 +16,13 @@ CLAMPED = tl.constexpr(2.0**-63)
 
 
 @triton.jit
-def scatter(pointer, scale, value, wanted, FIXED_POINT: tl.constexpr):
+def scatter(pointer, value, scale, wanted, FIXED_POINT: tl.constexpr):
     """Adds to the gradient of the image. Integers sum to the same in any order, and the largest of two is the same in any order too."""
     if FIXED_POINT:
         finite = tl.abs(value) < INFINITY
-        units = tl.floor(tl.where(finite, value, 0.0) * tl.load(scale) + 0.5).to(tl.int64)
-        tl.atomic_add(pointer, units, wanted & finite, sem='relaxed')
-        tl.atomic_max(pointer, tl.zeros_like(units) + NOT_A_NUMBER, wanted & (finite == 0), sem='relaxed')
+        whole = tl.floor(tl.where(finite, value, 0.0) * scale + 0.5).to(tl.int64)
+        tl.atomic_add(pointer, whole, wanted & finite, sem='relaxed')
+        tl.atomic_max(pointer, tl.zeros_like(whole) + NOT_A_NUMBER, wanted & (finite == 0), sem='relaxed')
     else:
         tl.atomic_add(pointer, value, wanted, sem='relaxed')
 
@@ -48,7 +48,7 @@ def backward_of_samples(
 ):  # fmt: skip
     """Gradients of image, parameter and mask at BLOCK_P pixels, by one of ``splits`` parts of the taps of one group of parameters, a program.
 
-    grad_parameter is [splits, N, G * 5 or 2, plane] where the taps share their parameters. KEEP_GRAD: there is one group of
+    scale: the units of fixed-point sums in 1, for every image. grad_parameter is [splits, N, G * 5 or 2, plane] where the taps share their parameters. KEEP_GRAD: there is one group of
     outputs, and it fits in a block.
     """
     taps = kernel_rows * kernel_columns
@@ -70,6 +70,8 @@ def backward_of_samples(
     by_1, by_2, by_3, by_4 = by_0, by_0, by_0, by_0
     if KEEP_GRAD:
         kept = tl.load(grad + (pixel * outputs + output[None, :]), valid & (output < outputs)[None, :], other=0.0)
+
+    units = tl.load(scale + n, valid, other=1.0) if FIXED_POINT else 1.0
 
     for tap_begin in range(split * share, tl.minimum((split + 1) * share, taps), BLOCK_K):
         tap = index(tap_begin + tl.arange(0, BLOCK_K), LARGE)[None, :]
@@ -134,7 +136,7 @@ def backward_of_samples(
                     if grad_image is not None:
                         pointer = spread(grad_image + offset, BLOCK_P, BLOCK_K, BLOCK_C) + lane[None, :]
                         added = grad_columns * spread(share_of * factor, BLOCK_P, BLOCK_K, BLOCK_C)
-                        scatter(pointer, scale, added, readable, FIXED_POINT)
+                        scatter(pointer, added, units, readable, FIXED_POINT)
 
         sample = tl.zeros([BLOCK_P, BLOCK_K], tl.float32)
         grad_y, grad_x = sample, sample

@@ -169,7 +169,7 @@ def _of_samples(problem: _Problem, grad: Tensor, need_input: bool, need_paramete
         count = lambda block: per_block * triton.cdiv(problem.pixels, block)  # noqa: E731
         problem.launch(backward_kernels.backward_of_samples, tile, count, arguments, ('grad_image',))
     if image is not None and scale is not None:
-        image = torch.where(image > 2 ** (BITS + 1), torch.nan, image.to(torch.float32) / scale)
+        image = torch.where(image > 2 ** (BITS + 1), torch.nan, image.to(torch.float32) / scale.view(-1, 1, 1, 1))
     return (
         None if image is None else _first(image.to(call.input.dtype), call),
         None if parameter is None else (parameter[0] if parts == 1 else parameter.sum(0).to(call.parameter.dtype)),
@@ -178,16 +178,16 @@ def _of_samples(problem: _Problem, grad: Tensor, need_input: bool, need_paramete
 
 
 def _fixed_point_scale(problem: _Problem, grad: Tensor) -> Tensor:
-    """The power of two that keeps every sum of gradients of a pixel of the input below 2 ** BITS: those of all samples of its image, at most."""
+    """The power of two for every image that keeps all sums of its gradient below 2 ** BITS, were all its samples to fall on one pixel."""
 
-    def finite(tensor: Tensor) -> Tensor:
-        return tensor.nan_to_num(0.0, 0.0, 0.0).abs()
+    def largest(tensor: Tensor) -> Tensor:
+        return tensor.nan_to_num(0.0, 0.0, 0.0).abs().flatten(1).amax(1).double()
 
-    weight = finite(problem.call.weight.double()).unflatten(0, (problem.call.groups, problem.outputs)).sum(1).amax()
-    bound = weight * finite(grad).amax().double() * (problem.plane * problem.call.taps)
+    weight = problem.call.weight.double().nan_to_num(0.0, 0.0, 0.0).abs().unflatten(0, (problem.call.groups, problem.outputs)).sum(1).amax()
+    bound = weight * largest(grad) * (problem.plane * problem.call.taps)
     if problem.mask is not None:
-        bound = bound * finite(problem.mask).amax().double()
-    return torch.exp2((BITS - bound.log2()).floor().clamp(-126, 126)).to(torch.float32).view(1)
+        bound = bound * largest(problem.mask)
+    return torch.exp2((BITS - bound.log2()).floor().clamp(-126, 126)).to(torch.float32)
 
 
 def _of_weight(problem: _Problem, grad: Tensor) -> Tensor:

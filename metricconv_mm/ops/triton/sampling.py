@@ -143,8 +143,8 @@ def side(position, size):
 
 @triton.jit
 def neighbour(before, fraction, present, size, SIDE: tl.constexpr):
-    """The pixel on one side, whether it is in the image, its linear weight, and the weight's slope; both 0 outside."""
-    pixel = before + SIDE
+    """The pixel on one side, the first for NaN; whether it is in the image; its linear weight and the weight's slope, both 0 outside."""
+    pixel = tl.where(fraction != fraction, 0, before + SIDE)
     inside = present & (pixel >= 0) & (pixel < size)
     weight = fraction if SIDE == 1 else 1.0 - fraction
     slope = 1.0 if SIDE == 1 else -1.0
