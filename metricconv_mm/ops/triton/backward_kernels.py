@@ -32,7 +32,8 @@ def through_norm(values, table, tap, taps, eps, grad_y, grad_x):
     """From the gradient by the positions of taps to those by F(u), and by u' M u."""
     u, v, radius = support(table, tap, taps)
     alpha, norm = norms(values, u, v, eps)
-    by_norm = tl.div_rn(-radius * (grad_x * u + grad_y * v), norm * norm)
+    # beyond the last tap an infinite metric times 0 is not a number
+    by_norm = tl.where(tap < taps, tl.div_rn(-radius * (grad_x * u + grad_y * v), norm * norm), 0.0)
     # where the form was clamped its slope is 0, but NaN stays NaN
     by_form = tl.where(alpha > CLAMPED, tl.div_rn(by_norm, 2.0 * alpha), 0.0 * by_norm)
     return u, v, by_norm, by_form
