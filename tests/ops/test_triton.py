@@ -32,6 +32,18 @@ SHAPES = {
 CASES = [(kind, shape) for i, shape in enumerate(SHAPES) for kind in (KINDS if i < 2 else [KINDS[i % 3]])]
 
 
+@pytest.fixture(autouse=True)
+def arguments_are_those_of_the_kernel(monkeypatch):
+    """The compiler is strict about their names, the interpreter is not."""
+    launch_it = launch._Problem.launch
+
+    def checked(self, kernel, tile, programs, arguments, zeroed=()):
+        assert set(kernel.arg_names) - set(tile.blocks) == set(arguments) and set(zeroed) <= set(arguments)
+        launch_it(self, kernel, tile, programs, arguments, zeroed)
+
+    monkeypatch.setattr(launch._Problem, 'launch', checked)
+
+
 @pytest.fixture
 def problem(random_metric):
     """A function (kind, shape, images) -> (tensors in float64, geometry)."""
@@ -80,11 +92,16 @@ def test_values_and_gradients(operator, problem, kind, shape):
 
 
 @pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize('kind, shape', [('metric_conv2d', 'groups of parameters in a group'), ('deform_conv2d', 'depthwise'), ('shifted_conv2d', 'odd')])
+@pytest.mark.parametrize(
+    'kind, shape', [('metric_conv2d', 'groups of parameters in a group'), ('deform_conv2d', 'depthwise'), ('shifted_conv2d', 'odd')]
+)
 def test_narrow_dtypes(operator, problem, kind, shape, dtype):
     tensors, geometry = problem(kind, shape)
     actual = results(operator, kind, tensors, geometry, 'triton', dtype)
-    plain, exact = results(operator, kind, tensors, geometry, 'reference', dtype), results(operator, kind, tensors, geometry, 'reference', torch.float64)
+    plain, exact = (
+        results(operator, kind, tensors, geometry, 'reference', dtype),
+        results(operator, kind, tensors, geometry, 'reference', torch.float64),
+    )
     assert_as_good_as_the_reference(actual, plain, exact, 2.0)
 
 

@@ -5,8 +5,22 @@ import triton.language as tl
 
 from .forward_kernels import SIZES
 from .sampling import (
-    METRIC, OFFSET, SHIFT, corner, factors, index, norms, parameter_values, positions, product, side, spread, sum_channels, support, windows,
-)  # fmt: skip
+    METRIC,
+    OFFSET,
+    SHIFT,
+    corner,
+    factors,
+    index,
+    norms,
+    parameter_values,
+    positions,
+    product,
+    side,
+    spread,
+    sum_channels,
+    support,
+    windows,
+)
 
 #: what stands for NaN among fixed-point sums, all of which stay below 2 ** 60
 NOT_A_NUMBER = tl.constexpr(2**62)
@@ -49,8 +63,8 @@ def backward_of_samples(
 ):  # fmt: skip
     """Gradients of image, parameter and mask at BLOCK_P pixels, by one of ``splits`` parts of the taps of one group of parameters, a program.
 
-    scale: the units of fixed-point sums in 1, for every image. grad_parameter is [splits, N, G * 5 or 2, plane] where the taps share their parameters. KEEP_GRAD: there is one group of
-    outputs, and it fits in a block.
+    scale: the units of fixed-point sums in 1, for every image. grad_parameter is [splits, N, G * 5 or 2, plane] where the taps share their
+    parameters. KEEP_GRAD: there is one group of outputs, and it fits in a block.
     """
     taps = kernel_rows * kernel_columns
     half_y, half_x = dilation_y * (kernel_rows - 1) * 0.5, dilation_x * (kernel_columns - 1) * 0.5
@@ -100,16 +114,16 @@ def backward_of_samples(
             if DEPTHWISE:
                 for number in range(0, outputs):
                     kernel = tl.load(weight + ((column_tap * outputs + number) * channels + channel), wanted, other=0.0)
-                    incoming = tl.load(grad + (pixel * (channels * outputs) + (channel * outputs + number)[None, :]), valid & wanted[None, :], other=0.0)
+                    incoming = tl.load(
+                        grad + (pixel * (channels * outputs) + (channel * outputs + number)[None, :]), valid & wanted[None, :], other=0.0
+                    )
                     grad_columns += incoming.to(tl.float32) * kernel.to(tl.float32)[None, :]
             else:
                 group = begin // group_channels
                 row = (group * taps + column_tap) * group_channels + (channel - group * group_channels)
                 for output_begin in range(0, BLOCK_O if KEEP_GRAD else outputs, BLOCK_O):
                     within = output_begin + output
-                    kernel = tl.load(
-                        weight + (row[None, :] * outputs + within[:, None]), wanted[None, :] & (within < outputs)[:, None], other=0.0
-                    )
+                    kernel = tl.load(weight + (row[None, :] * outputs + within[:, None]), wanted[None, :] & (within < outputs)[:, None], other=0.0)
                     if KEEP_GRAD:
                         incoming = kept
                     else:

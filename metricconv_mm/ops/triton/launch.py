@@ -111,7 +111,8 @@ def _tuned(kernel: Any, tile: Tile, zeroed: tuple[str, ...], size: int) -> Any:
 
 def _precision(dtype: torch.dtype) -> str:
     """How torch itself would multiply in a convolution: its TF32 settings, old and new."""
-    return 'tf32' if dtype == torch.float32 and torch.backends.cudnn.conv.fp32_precision == 'tf32' else 'ieee'
+    setting = torch.backends.cudnn.conv.fp32_precision  # type: ignore[attr-defined]
+    return 'tf32' if dtype == torch.float32 and setting == 'tf32' else 'ieee'
 
 
 def forward(call: Call) -> Tensor:
@@ -121,7 +122,12 @@ def forward(call: Call) -> Tensor:
     out = problem.image.new_empty(n, height, width, c_out)
     if problem.pixels:
         tile = problem.tile(tiles.forward)
-        arguments = {**problem.arguments(out), 'weight': problem.weight, 'bias': call.bias if call.bias is None else call.bias.contiguous(), 'out': out}
+        arguments = {
+            **problem.arguments(out),
+            'weight': problem.weight,
+            'bias': call.bias if call.bias is None else call.bias.contiguous(),
+            'out': out,
+        }
         if problem.depthwise:
             per_pixel, kernel = problem.outputs * problem.blocks(tile), forward_kernels.depthwise_forward
         else:

@@ -1,4 +1,4 @@
-"""How much of the work one program takes: a table, because measuring at run time would differ from run to run and break the capture of CUDA graphs."""
+"""How much of the work one program takes: a table, as measuring would differ from run to run and break the capture of CUDA graphs."""
 
 from __future__ import annotations
 
