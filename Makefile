@@ -30,6 +30,7 @@ demo: $(VENV)/.ready
 # one thread a process: the tests run in two, and threads that outnumber the cores wait for each other
 test: $(VENV)/.ready $(UPSTREAM)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
+	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 tests/ops -k triton
 	OMP_NUM_THREADS=1 $(UPSTREAM)/bin/python -m pytest -q -m stack tests/integrations
 
 lint: $(VENV)/.ready

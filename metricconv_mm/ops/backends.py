@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from . import cpu, encoding, encoding_cpu, reference
+from . import cpu, encoding, encoding_cpu, encoding_triton, reference, triton
 from .call import Call
 from .encoding import EncodingCall
 from .reference import Gradients
@@ -42,10 +42,12 @@ class Backend:
     encoder: Encoder | None = None
 
 
+_TRITON_ENCODER = Encoder(encoding_triton.refusal, encoding_triton.forward, encoding_triton.backward)
 _CPU_ENCODER = Encoder(encoding_cpu.refusal, encoding_cpu.forward, encoding_cpu.backward)
 _REFERENCE_ENCODER = Encoder(lambda call: None, encoding.forward, encoding.backward)
 #: in the order in which 'auto' tries them
 BACKENDS: dict[str, Backend] = {
+    'triton': Backend('triton', triton.missing, triton.refusal, triton.forward, triton.backward, _TRITON_ENCODER),
     'cpu': Backend('cpu', cpu.missing, cpu.refusal, cpu.forward, cpu.backward, _CPU_ENCODER),
     'reference': Backend('reference', lambda: None, lambda call: None, reference.forward, reference.backward, _REFERENCE_ENCODER),
 }
