@@ -30,7 +30,7 @@ METRICCONV_INLINE void gather_stretch(const S* image, const int32_t* index, Inde
 template <>
 METRICCONV_INLINE void gather_stretch<int32_t, float, float>(const float* image, const int32_t* index, int32_t channels, int64_t count, float* out) {
   for (int64_t p = 0; p < count; p += 16) {
-    const __mmask16 there = count - p < 16 ? (1u << (count - p)) - 1 : 0xffffu;
+    const auto there = static_cast<__mmask16>(count - p < 16 ? (1u << (count - p)) - 1 : 0xffffu);
     const __m512i pixel = _mm512_maskz_loadu_epi32(there, index + p);
     const __mmask16 inside = _mm512_mask_cmpge_epi32_mask(there, pixel, _mm512_setzero_si512());
     const __m512i at = _mm512_mullo_epi32(pixel, _mm512_set1_epi32(channels));
@@ -44,9 +44,9 @@ METRICCONV_INLINE void gather(const Geometry& g, const Tile<T, S>& tile, const i
   const bool fits = g.height * g.width * g.channels < (int64_t(1) << 31);
   for_stretches(g, tile.begin, tile.begin + tile.count, [&](int64_t, int64_t, int64_t at, int64_t length) {
     if (fits)
-      gather_stretch<int32_t>(tile.image[at] + channel, index + at, g.channels, length, out + at);
+      gather_stretch(tile.image[at] + channel, index + at, static_cast<int32_t>(g.channels), length, out + at);
     else
-      gather_stretch<int64_t>(tile.image[at] + channel, index + at, g.channels, length, out + at);
+      gather_stretch(tile.image[at] + channel, index + at, g.channels, length, out + at);
   });
 }
 

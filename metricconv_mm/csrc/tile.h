@@ -27,7 +27,8 @@ struct Tile {
   void place(const Problem<T, S>& problem, int64_t first, int64_t end, T* values_memory) {
     const Geometry& g = problem.geometry;
     begin = first, count = end - first, values = values_memory;
-    const T offset_x = g.dilation_x * (g.kernel_columns - 1) / T(2) - g.padding_x, offset_y = g.dilation_y * (g.kernel_rows - 1) / T(2) - g.padding_y;
+    const T offset_x = static_cast<T>(g.dilation_x * (g.kernel_columns - 1)) / 2 - static_cast<T>(g.padding_x);
+    const T offset_y = static_cast<T>(g.dilation_y * (g.kernel_rows - 1)) / 2 - static_cast<T>(g.padding_y);
     const int64_t channels = g.kind == Kind::offset ? 0 : g.parameter_channels();
     for_stretches(g, first, end, [&](int64_t n, int64_t output, int64_t at, int64_t length) {
       int64_t row = output / g.out_width, column = output % g.out_width;
@@ -124,7 +125,7 @@ template <typename T, typename S>
 void locate(const Problem<T, S>& problem, const Tile<T, S>& tile, int64_t group, int64_t number, Tap<T>& tap) {
   const Geometry& g = problem.geometry;
   position(problem, tile, group, number, tap);
-  const int32_t height = g.height, width = g.width;
+  const auto height = static_cast<int32_t>(g.height), width = static_cast<int32_t>(g.width);
   // clamped to where every neighbour is outside, so that no index overflows
   const T right = static_cast<T>(width + 1), bottom = static_cast<T>(height + 1);
   for (int64_t p = 0; p < tile.count; ++p) {

@@ -48,7 +48,7 @@ METRICCONV_INLINE double widen(double value) { return value; }
 METRICCONV_INLINE void narrow_to(BFloat16& to, float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, sizeof bits);
-  to.bits = value == value ? (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16 : 0x7fc0u;
+  to.bits = static_cast<uint16_t>(value == value ? (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16 : 0x7fc0u);
 }
 METRICCONV_INLINE void narrow_to(float& to, float value) { to = value; }
 METRICCONV_INLINE void narrow_to(double& to, double value) { to = value; }

@@ -1,5 +1,9 @@
 """More elements than 32 bits can count, in memory that is there on paper until it is touched."""
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +14,22 @@ from metricconv_mm.ops import cpu
 from metricconv_mm.ops.call import Call
 
 needs_extension = pytest.mark.skipif(cpu.missing() is not None, reason=str(cpu.missing()))
+
+
+def gcc():
+    found = shutil.which('g++')
+    version = subprocess.run([found, '--version'], capture_output=True, text=True).stdout if found else ''
+    return found if 'Free Software Foundation' in version else None
+
+
+@pytest.mark.skipif(gcc() is None, reason='no gcc, whose warning it is')
+@pytest.mark.parametrize('instructions', ['generic', 'avx2', 'avx512'])
+def test_no_number_of_64_bits_becomes_one_of_32_unsaid(instructions):
+    """What is cast is an image's height and width, which are checked, and its channels where 32 bits hold an image."""
+    source = Path(cpu.__file__).parents[1] / 'csrc' / f'kernels_{instructions}.cpp'
+    command = [gcc(), '-std=c++20', '-fsyntax-only', '-Wconversion', '-Werror', '-Wno-psabi', source]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def untouched(*shape, dtype=torch.bfloat16):
