@@ -24,7 +24,7 @@ SHAPES = {
     'depthwise': (3, 96, 192, 96, 2, 5, 17),
     'one channel': (2, 1, 1, 1, 1, 15, 40),
     'one channel to many': (2, 1, 24, 1, 1, 5, 20),
-    'one pixel': (1, 16, 16, 1, 1, 1, 1),
+    'few pixels': (1, 16, 16, 1, 1, 3, 2),
 }
 dtypes = pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.float16], ids=str)
 shapes = pytest.mark.parametrize('shape', SHAPES)
@@ -77,7 +77,7 @@ def error(actual, exact, of_parameter):
     if of_parameter:
         # at a whole pixel the derivative by the position jumps, and rounding chooses the side
         difference = difference.sort().values[: -math.ceil(difference.numel() / 1000)]
-    return difference.norm() / exact.norm()
+    return difference.norm() / exact.norm().clamp_min(1e-30)
 
 
 @pytest.mark.usefixtures('exact_products')
