@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g1 -DMETRICCONV_POISON
 SANITIZED = LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
-    METRICCONV_EXTENSION="$$(ls build/sanitized/metricconv_mm/_C*.so)" METRICCONV_FUZZ=1000
+    METRICCONV_EXTENSION="$$(ls build/sanitized/metricconv_mm/_C*.so)" METRICCONV_FUZZ=500
 
 .PHONY: env demo test sanitize lint bench clean
 
@@ -41,7 +41,7 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# memory errors and undefined behaviour of the C++ kernels, whose working space is full of NaN in this build; takes some five minutes
+# memory errors and undefined behaviour of the C++ kernels, whose working space is full of NaN in this build
 sanitize: $(VENV)/.ready
 	CFLAGS="$(SANITIZE)" LDFLAGS="$(SANITIZE)" $(BIN)/python setup.py -q build_ext --force --build-lib build/sanitized --build-temp build/sanitized
 	$(SANITIZED) $(BIN)/python -m pytest -q tests/ops -k 'not compile and not opcheck and not export and not second'
