@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from . import schema  # noqa: F401  declares the operators
 from .transforms import TRANSFORMS
 
 Shape = Sequence[int]
