@@ -6,6 +6,7 @@ import pytest
 import torch
 
 pytest.importorskip('mmpretrain')
+from mmengine.evaluator import Evaluator
 from mmengine.registry import HOOKS
 
 from metricconv_mm.layers import geometry_statistics
@@ -71,20 +72,11 @@ def test_training_is_the_same_with_and_without(train, toy_model):
         assert torch.equal(value, states[2][name]), name
 
 
-def test_a_validation_set_is_preferred(train, scalars, tmp_path):
-    """And a classifier's pipeline and labels pass."""
+def test_a_validation_set_is_preferred(train, scalars):
     images = [{'inputs': torch.full((3, 6, 6), 3.0), 'labels': torch.tensor(0)}]
-    loader = dict(
-        batch_size=1, num_workers=0, dataset=images, sampler=dict(type='DefaultSampler', shuffle=False), collate_fn=dict(type='default_collate')
-    )
-
-    class Nothing:
-        def __init__(self):
-            from mmengine.evaluator import Evaluator
-
-            self.evaluator = Evaluator([])
-
-    runner = train(dict(type='GeometryHook'), val_dataloader=loader, val_cfg=dict(), val_evaluator=Nothing().evaluator)
+    sampler, collate = dict(type='DefaultSampler', shuffle=False), dict(type='default_collate')
+    loader = dict(batch_size=1, num_workers=0, dataset=images, sampler=sampler, collate_fn=collate)
+    runner = train(dict(type='GeometryHook'), val_dataloader=loader, val_cfg=dict(), val_evaluator=Evaluator([]))
     (written,) = geometry(scalars())
     expected = geometry_statistics(runner.model.conv1, runner.model.stem(images[0]['inputs'][None]))
     assert written['geometry/conv1/radius'] == pytest.approx(expected['radius'], rel=1e-4)

@@ -136,10 +136,26 @@ def test_warm_up_goes_with_averaged_parameters(train):
         assert torch.equal(averaged.get_submodule(name).predictor.weight, layer.predictor.weight)
 
 
+@pytest.fixture
+def process_group(tmp_path):
+    torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/rendezvous', rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
+def test_distributed_training_needs_no_find_unused_parameters(process_group, train, toy_model, scalars):
+    from mmengine.model import MMDistributedDataParallel
+
+    record = Record()
+    hooks = [dict(type='PredictorL1Hook', weight=5.0), dict(type='PredictorWarmupHook', epochs=1), dict(type='GeometryHook')]
+    train(*hooks, record, epochs=2, model=MMDistributedDataParallel(toy_model()))
+    assert record.moved == [False, True, True]
+    assert all('loss_predictor_l1' in record for record in scalars() if 'loss' in record)
+
+
 def test_predictors_get_a_learning_rate_of_their_own(toy_model):
-    cfg = dict(
-        optimizer=dict(type='Adam', lr=1.0, weight_decay=0.1), paramwise_cfg=dict(custom_keys={'predictor': dict(lr_mult=0.1, decay_mult=0.0)})
-    )
+    slow = dict(custom_keys={'predictor': dict(lr_mult=0.1, decay_mult=0.0)})
+    cfg = dict(optimizer=dict(type='Adam', lr=1.0, weight_decay=0.1), paramwise_cfg=slow)
     model = toy_model()
     wrapper = build_optim_wrapper(model, cfg)
     rates = {id(p): group['lr'] for group in wrapper.optimizer.param_groups for p in group['params']}
