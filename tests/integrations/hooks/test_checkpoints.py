@@ -67,6 +67,7 @@ def test_an_invalid_loss_stops_training_and_names_the_way_back(train, tmp_path):
     message = str(stopped.value)
     assert 'not finite at epoch 2, iteration 4: loss = nan' in message
     assert f'last good checkpoint: {tmp_path / "epoch_1.pth"}' in message and f'--resume {tmp_path / "epoch_1.pth"}' in message
+    assert message in next(tmp_path.glob('*/*.log')).read_text()
     assert not (tmp_path / 'epoch_2.pth').exists()
     # and it is one that training can go on from
     assert train(dict(type='InvalidLossHook'), epochs=2, resume=True).epoch == 2

@@ -93,7 +93,9 @@ class InvalidLossHook(Hook):
             'lower the learning rate, clip gradients (optim_wrapper.clip_grad), or hold the predictors back (paramwise_cfg, PredictorWarmupHook)'
             + (f'; go on with --resume {checkpoint}' if checkpoint else ''),
         ]
-        raise FloatingPointError('\n'.join(lines))
+        message = '\n'.join(lines)
+        runner.logger.error(message)  # into the log file, too
+        raise FloatingPointError(message)
 
 
 def _folder(runner: Any) -> Path:
