@@ -59,6 +59,24 @@ def _status(field: str) -> int:
     return int(line.split()[1]) * 1024
 
 
+def in_use(device: str) -> int:
+    """Bytes of this process."""
+    return torch.cuda.memory_allocated() if device == 'cuda' else _status('VmRSS')
+
+
+def forget_peak(device: str) -> None:
+    """The peak starts anew: what came before does not count."""
+    if device == 'cuda':
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path('/proc/self/clear_refs').write_text('5')  # VmHWM
+
+
+def peak_of_process(device: str) -> int:
+    """The most bytes of this process since :func:`forget_peak`."""
+    return torch.cuda.max_memory_allocated() if device == 'cuda' else _status('VmHWM')
+
+
 def _limit_memory() -> None:
     """An allocation that does not fit fails, before the kernel ends somebody's process."""
     free = available_memory()
@@ -72,18 +90,15 @@ def measure_peak(side: Side, channels: int, size: int, dtype: torch.dtype, devic
     if not cuda:
         _limit_memory()
     Bound(side, draw(Case((), 1, channels, 16, channels), dtype, device)).forward_backward()
-    baseline = torch.cuda.memory_allocated() if cuda else _status('VmRSS')
+    baseline = in_use(device)
     bound = Bound(side, draw(Case((), 1, channels, size, channels), dtype, device))
-    if cuda:
-        torch.cuda.reset_peak_memory_stats()
-    else:
-        Path('/proc/self/clear_refs').write_text('5')  # VmHWM starts anew: drawing the tensors does not count
+    forget_peak(device)  # drawing the tensors does not count
     start = time.perf_counter()
     kept = bound.forward_backward()
     if cuda:
         torch.cuda.synchronize()
     seconds = time.perf_counter() - start
-    peak = (torch.cuda.max_memory_allocated() if cuda else _status('VmHWM')) - baseline
+    peak = peak_of_process(device) - baseline
     tensors = [*bound.leaves.values(), bound.grad, kept[0], *kept[1]]
     return {'peak': peak, 'tensors': sum(t.untyped_storage().nbytes() for t in tensors), 'seconds': seconds}
 

@@ -63,13 +63,14 @@ def select(model: nn.Module, layers: Layers = None, kernel_sizes: Sequence[int |
         if not patterns:
             _require(chosen, 'an empty list', candidates, kernel_sizes)
         for pattern in patterns:
-            matches = {name for name in sized if _matches(pattern, name)}
-            _require(matches, f'{pattern!r}' if pattern else 'a kernel of the sizes asked for', candidates, kernel_sizes)
-            chosen |= matches
+            found = {name for name in sized if matches(pattern, name)}
+            _require(found, f'{pattern!r}' if pattern else 'a kernel of the sizes asked for', candidates, kernel_sizes)
+            chosen |= found
     return {name: conv for name, conv in candidates.items() if name in chosen}
 
 
-def _matches(pattern: str, name: str) -> bool:
+def matches(pattern: str, name: str) -> bool:
+    """Whether ``pattern``, one of the ``layers`` of :func:`select`, chooses the module of this name."""
     if not pattern:
         return True
     try:

@@ -24,3 +24,4 @@ test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=64)
 randomness = dict(seed=0)
 default_hooks = dict(logger=dict(interval=20))
+custom_hooks = [dict(type='GeometryHook', draw_interval=3, layers='layer4')]

@@ -2,7 +2,7 @@
 
 from .encodings import DRIFTS, ENCODINGS, Encoding, Limits, check_encoding, clip_drift, encode_metric, isotropic_raw
 from .heuristics import gradient_metric
-from .metrics import drift_norm, dual, is_positive, randers_norm
+from .metrics import anisotropy, ball_radius, drift_norm, dual, is_positive, randers_norm
 from .supports import SUPPORTS, kernel_grid, pair, reference_support
 from .tangent import scale_to_ball, scale_to_ball_vjp, tangent_ball
 
@@ -12,6 +12,8 @@ __all__ = [
     'SUPPORTS',
     'Encoding',
     'Limits',
+    'anisotropy',
+    'ball_radius',
     'check_encoding',
     'clip_drift',
     'drift_norm',

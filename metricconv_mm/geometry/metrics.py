@@ -65,6 +65,40 @@ def drift_norm(metric: Tensor) -> Tensor:
     return squared.clamp_min(torch.finfo(metric.dtype).tiny).sqrt()
 
 
+def anisotropy(metric: Tensor) -> Tensor:
+    """sqrt(lambda_max / lambda_min) of M: the longest over the shortest axis of its unit ellipse, 1 where it is a disk.
+
+    Args:
+        metric: ``Tensor[..., 5, H, W]``.
+
+    Returns:
+        ``Tensor[..., H, W]``.
+    """
+    check_metric(metric)
+    m_xx, m_xy, m_yy = metric[..., 0, :, :], metric[..., 1, :, :], metric[..., 2, :, :]
+    mean, deviation = (m_xx + m_yy) / 2, torch.hypot((m_xx - m_yy) / 2, m_xy)
+    # the smaller eigenvalue by way of the determinant: mean - deviation would cancel
+    determinant = (m_xx * m_yy - m_xy * m_xy).clamp_min(torch.finfo(metric.dtype).tiny)
+    return (mean + deviation) / determinant.sqrt()
+
+
+def ball_radius(metric: Tensor) -> Tensor:
+    """Radius of the disk that has the area of the unit ball, det(M)^(-1/4) (1 - ||w||^2_{M^-1})^(-3/4), in pixels.
+
+    The ball is the ellipse of M - w w^T with axes 1 / sqrt(1 - ||w||^2_{M^-1}) times as long (Sec. 3).
+
+    Args:
+        metric: ``Tensor[..., 5, H, W]``, positive (:func:`is_positive`).
+
+    Returns:
+        ``Tensor[..., H, W]``.
+    """
+    check_metric(metric)
+    m_xx, m_xy, m_yy = metric[..., 0, :, :], metric[..., 1, :, :], metric[..., 2, :, :]
+    determinant = (m_xx * m_yy - m_xy * m_xy).clamp_min(torch.finfo(metric.dtype).tiny)
+    return determinant ** (-1 / 4) * (1 - drift_norm(metric) ** 2) ** (-3 / 4)
+
+
 def is_positive(metric: Tensor) -> Tensor:
     """Where M is positive definite and ||w||_{M^-1} < 1, so that F(u) > 0 for every u != 0 (Prop. 1).
 

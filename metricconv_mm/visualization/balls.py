@@ -7,11 +7,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from ..geometry import tangent_ball
-from ..layers import AdaptiveConv2d, MetricConv2d
+from ..layers import AdaptiveConv2d, MetricConv2d, adaptive_layers, recorded_inputs
 
 
 class LayerBalls(NamedTuple):
@@ -38,23 +39,22 @@ def layer_balls(model: nn.Module, image: Tensor, layers: list[str] | None = None
     Raises:
         ValueError: when the model has no adaptive convolution of these names.
     """
-    adaptive = {name: module for name, module in model.named_modules() if isinstance(module, AdaptiveConv2d)}
+    adaptive = adaptive_layers(model)
     chosen = {name: adaptive[name] for name in layers if name in adaptive} if layers is not None else adaptive
     if not chosen or (layers is not None and len(chosen) < len(layers)):
         raise ValueError(f'expected layers among the adaptive convolutions {sorted(adaptive)}, got {layers}')
-    inputs: dict[str, Tensor] = {}
-    hooks = [m.register_forward_hook(lambda module, args, out, name=n: inputs.__setitem__(name, args[0])) for n, m in chosen.items()]
     training = model.training
     try:
-        model.eval()(image)
+        with recorded_inputs(chosen) as inputs:
+            model.eval()(image)
     finally:
         model.train(training)
-        for hook in hooks:
-            hook.remove()
-    return [_balls(name, chosen[name], inputs[name]) for name in chosen if name in inputs]
+    return [balls_over(name, chosen[name], inputs[name][-1]) for name in chosen if name in inputs]
 
 
-def _balls(name: str, layer: AdaptiveConv2d, input: Tensor) -> LayerBalls:
+@torch.no_grad()
+def balls_over(name: str, layer: AdaptiveConv2d, input: Tensor) -> LayerBalls:
+    """Where ``layer`` samples ``input``, the ``Tensor[1, C, H, W]`` that it is called with."""
     samples = layer.samples(input)[0].permute(2, 3, 0, 1).cpu().numpy()
     rows, columns = samples.shape[:2]
     padding = layer.padding if isinstance(layer.padding, tuple) else (0, 0) if layer.padding == 'valid' else tuple(
@@ -102,3 +102,10 @@ def draw_balls(image: np.ndarray, balls: list[LayerBalls], *, every: int = 3, co
         axes.set_xticks([])
         axes.set_yticks([])
     return figure
+
+
+def pixels(figure: Figure) -> np.ndarray:
+    """The figure as uint8 ``[H, W, 3]``."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from metricconv_mm.geometry import drift_norm, dual, is_positive, randers_norm
+from metricconv_mm.geometry import anisotropy, ball_radius, drift_norm, dual, is_positive, randers_norm, tangent_ball
 
 
 def as_metric(m_xx, m_xy, m_yy, w_x=0.0, w_y=0.0):
@@ -129,3 +129,18 @@ def test_what_is_no_metric_is_refused(function, metric):
     with pytest.raises(ValueError, match=r'expected a floating point metric .*got metric\.shape=') as error:
         function(metric)
     assert str(tuple(metric.shape)) in str(error.value) and str(metric.dtype) in str(error.value)
+
+
+def test_anisotropy_is_the_ratio_of_the_axes(random_metric):
+    metric = random_metric()
+    eigenvalues = torch.linalg.eigvalsh(matrix_and_drift(metric)[0])
+    assert torch.allclose(anisotropy(metric), (eigenvalues[..., 1] / eigenvalues[..., 0]).sqrt())
+    assert anisotropy(as_metric(2.0, 0.0, 2.0)).item() == 1
+
+
+def test_radius_is_that_of_the_disk_of_the_same_area(random_metric):
+    metric = random_metric(eps_w=0.3)
+    boundary = tangent_ball(metric, 'polar', (1, 4096), 0.0)  # one ring: the boundary of the ball
+    x, y = boundary[:, :, 0], boundary[:, :, 1]
+    area = (x * y.roll(-1, 1) - x.roll(-1, 1) * y).sum(1) / 2
+    assert torch.allclose(ball_radius(metric), (area / math.pi).sqrt(), rtol=1e-4)
