@@ -82,14 +82,19 @@ def select(model: nn.Module, layers: Layers = None, kernel_sizes: Sequence[int |
         if not patterns:
             _require(chosen, 'an empty list', candidates, kernel_sizes)
         for pattern in patterns:
-            matches = {name for name in eligible if _matches(pattern, name)}
-            known = matches or any(_matches(pattern, name) for name in done)
+            found = {name for name in eligible if matches(pattern, name)}
+            known = found or any(matches(pattern, name) for name in done)
             _require(known, f'{pattern!r}' if pattern else 'a kernel of the sizes asked for', candidates, kernel_sizes)
-            chosen |= matches
+            chosen |= found
     return {name: conv for name, conv in candidates.items() if name in chosen}
 
 
-def _matches(pattern: str, name: str) -> bool:
+def matches(pattern: str, name: str) -> bool:
+    """Whether ``pattern``, a name or a regular expression, is ``name`` or a part that it lies in, from any dot on; '' is everything.
+
+    Raises:
+        ValueError: for what is no regular expression.
+    """
     if not pattern:
         return True
     try:

@@ -10,8 +10,8 @@ except ImportError as error:
     ) from error
 
 from .. import conv_registry
-from . import backbones, compat, datasets, optim
+from . import backbones, compat, datasets, optim, pretrained
 
 compat.apply()
 
-__all__ = ['backbones', 'compat', 'conv_registry', 'datasets', 'optim']
+__all__ = ['backbones', 'compat', 'conv_registry', 'datasets', 'optim', 'pretrained']
