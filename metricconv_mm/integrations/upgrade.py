@@ -1,4 +1,4 @@
-"""From a trained model to an adaptive one that computes the same, in files: what tools/upgrade_model.py is made of. Needs mmengine for configs alone."""
+"""From a trained model to an adaptive one that computes the same, in files: what tools/upgrade_model.py is made of. Configs alone need mmengine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tensors(output: Any) -> Iterator[Tensor]:
 
 
 def difference(before: Any, after: Any) -> float:
-    """The largest difference between two outputs, as a share of the largest magnitude of the tensor in which it occurs; inf if they do not compare."""
+    """The largest difference between two outputs, as a share of the largest magnitude in its tensor; inf if they do not compare."""
     pairs = list(zip(tensors(before), tensors(after), strict=False))
     shapes = [[tuple(tensor.shape) for tensor in tensors(output)] for output in (before, after)]
     if not pairs or shapes[0] != shapes[1]:
