@@ -1,4 +1,4 @@
-# The standard network, upgraded to metric convolutions in layer2-4 and fine-tuned for one epoch, its stem and first stage frozen
+# The standard network, upgraded to metric convolutions in layer2-4, and fine-tuned as the control is
 _base_ = './resnet18-w16_finetune_1xb64-1e_fashion-mnist-12k.py'
 
 model = dict(

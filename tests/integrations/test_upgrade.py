@@ -10,6 +10,7 @@ import torch
 from metricconv_mm import MetricConv2d
 from metricconv_mm.integrations.upgrade import difference
 
+pytestmark = pytest.mark.stack
 MODEL = """
 default_scope = 'mmpretrain'
 data_preprocessor = dict(num_classes=4, mean=[127.5] * 3, std=[64.0] * 3, to_rgb=True)
