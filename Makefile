@@ -4,13 +4,16 @@ UPSTREAM ?= .venv-upstream
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 # OpenMMLab's own releases, installed over the environment of $(VENV): only what differs is installed again
 UPSTREAM_STACK ?= mmengine==0.10.7 mmcv-lite==2.2.0 mmpretrain==1.2.0 'setuptools<82'
+# mmdet over the same, without what it would downgrade
+DETECTION ?= .venv-detection
+DETECTION_STACK ?= onedl-mmdetection==3.5.1 imageio imaug lazy_loader pycocotools scikit-image scipy shapely six terminaltables tifffile
 BIN = $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g1 -DMETRICCONV_POISON
 SANITIZED = LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
     METRICCONV_EXTENSION="$$(ls build/sanitized/metricconv_mm/_C*.so)" METRICCONV_FUZZ=500
 
-.PHONY: env demo test sanitize lint bench clean
+.PHONY: env demo test test-detection sanitize lint bench clean
 
 env: $(VENV)/.ready
 
@@ -20,12 +23,19 @@ $(VENV)/.ready: setup.py $(wildcard metricconv_mm/csrc/*)
 	$(BIN)/python $(PIP_INSTALL) --no-build-isolation -e '.[onedl,timm,dev]'
 	touch $@
 
-$(UPSTREAM)/.ready: $(VENV)/.ready
-	$(PYTHON) -m venv $(UPSTREAM)
+define OVERLAY
+	$(PYTHON) -m venv $(1)
 	$(BIN)/python -c "import sysconfig; print(f'import site; site.addsitedir({sysconfig.get_path(\"purelib\")!r})')" \
-	    > $$($(UPSTREAM)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/base.pth
-	$(UPSTREAM)/bin/python $(PIP_INSTALL) $(UPSTREAM_STACK)
-	touch $@
+	    > $$($(1)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/base.pth
+	$(1)/bin/python $(PIP_INSTALL) $(2)
+	touch $(1)/.ready
+endef
+
+$(UPSTREAM)/.ready: $(VENV)/.ready
+	$(call OVERLAY,$(UPSTREAM),$(UPSTREAM_STACK))
+
+$(DETECTION)/.ready: $(VENV)/.ready
+	$(call OVERLAY,$(DETECTION),--no-deps $(DETECTION_STACK))
 
 demo: $(VENV)/.ready
 	$(BIN)/python tools/demo.py
@@ -35,6 +45,9 @@ test: $(VENV)/.ready $(UPSTREAM)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 	TRITON_INTERPRET=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 tests/ops -k triton
 	OMP_NUM_THREADS=1 $(UPSTREAM)/bin/python -m pytest -q -m stack tests/integrations
+
+test-detection: $(DETECTION)/.ready
+	OMP_NUM_THREADS=1 $(DETECTION)/bin/python -m pytest -q tests/integrations/test_mmdet.py
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -54,4 +67,4 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.report
 
 clean:
-	rm -rf $(VENV) $(UPSTREAM) work_dirs build dist *.egg-info metricconv_mm/.mim
+	rm -rf $(VENV) $(UPSTREAM) $(DETECTION) work_dirs build dist *.egg-info metricconv_mm/.mim

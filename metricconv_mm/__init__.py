@@ -3,7 +3,7 @@
 import warnings
 from importlib.util import find_spec
 
-from . import functional, geometry, surgery
+from . import functional, geometry, surgery, transfer
 from .layers import AdaptiveConv2d, DeformConv2d, MetricConv2d, ShiftedConv2d, register_convolution
 from .ops import use_backend
 from .version import __version__
@@ -24,5 +24,6 @@ __all__ = [
     'geometry',
     'register_convolution',
     'surgery',
+    'transfer',
     'use_backend',
 ]

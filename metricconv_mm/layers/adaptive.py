@@ -38,7 +38,7 @@ class AdaptiveConv2d(nn.Module):
 
     Args:
         in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode: as nn.Conv2d's. Samples beyond the padded
-            border read 0.
+            border read 0. 'same' goes with a stride, too, and pads as TensorFlow and timm do.
         fixed_kernel: every weight is 1 / (K C_in / groups): no parameter, not in the state_dict, and not replaced by a checkpoint's.
         kernel_init: 'kaiming', nn.Conv2d's, or 'uniform', the paper's 1 / (K C_in / groups) everywhere and bias 0: all output channels then start
             alike, and where nothing else differs between them (shifted and deformable networks from scratch) they stay so.
@@ -201,18 +201,22 @@ class AdaptiveConv2d(nn.Module):
             input = input.to(torch.get_autocast_dtype(device))
         return input if input.dim() == 4 else input.unsqueeze(0)
 
+    def padded_sides(self, input: Tensor) -> tuple[Size2, Size2]:
+        """Rows (above, below) and columns (left, right) that padding adds; 'same' adds what ceil(size / stride) outputs need, as TensorFlow's."""
+        if self.padding == 'same':
+            geometry = zip(input.shape[-2:], self.kernel_size, self.stride, self.dilation, strict=True)
+            totals = [max(d * (k - 1) - (size - 1) % s, 0) if s > 1 else d * (k - 1) for size, k, s, d in geometry]
+            return (totals[0] // 2, totals[0] - totals[0] // 2), (totals[1] // 2, totals[1] - totals[1] // 2)
+        rows, columns = (0, 0) if isinstance(self.padding, str) else self.padding
+        return (rows, rows), (columns, columns)
+
     def _pad(self, input: Tensor) -> tuple[Tensor, Size2]:
         """The input, padded here where the operator's zero padding does not do, and the padding left to the operator."""
-        padding = (0, 0) if self.padding == 'valid' else self.padding
-        if padding == 'same':
-            totals = [d * (k - 1) for d, k in zip(self.dilation, self.kernel_size, strict=True)]
-            sides = [(total // 2, total - total // 2) for total in totals]
-        else:
-            sides = [(p, p) for p in padding]  # type: ignore[misc]
-        if self.padding_mode == 'zeros' and all(low == high for low, high in sides):
-            return input, (sides[0][0], sides[1][0])
+        rows, columns = self.padded_sides(input)
+        if self.padding_mode == 'zeros' and rows[0] == rows[1] and columns[0] == columns[1]:
+            return input, (rows[0], columns[0])
         mode = 'constant' if self.padding_mode == 'zeros' else self.padding_mode
-        return nn.functional.pad(input, (*sides[1], *sides[0]), mode=mode), (0, 0)
+        return nn.functional.pad(input, (*columns, *rows), mode=mode), (0, 0)
 
     def _check_arguments(self) -> None:
         name = type(self).__name__
@@ -238,8 +242,6 @@ class AdaptiveConv2d(nn.Module):
                 raise ValueError(f'{name}: unknown {what} {value!r}: choose one of {valid}')
         if isinstance(self.padding, str) and self.padding not in ('same', 'valid'):
             raise ValueError(f"{name}: expected padding as integers, 'same' or 'valid', got padding={self.padding!r}")
-        if self.padding == 'same' and self.stride != (1, 1):
-            raise ValueError(f"{name}: padding='same' needs stride 1, got stride={self.stride}")
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
         """A plain convolution's checkpoint loads too: the predictor then stays as it is, and so does a fixed kernel."""

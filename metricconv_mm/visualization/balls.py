@@ -57,9 +57,7 @@ def balls_over(name: str, layer: AdaptiveConv2d, input: Tensor) -> LayerBalls:
     """Where ``layer`` samples ``input``, the ``Tensor[1, C, H, W]`` that it is called with."""
     samples = layer.samples(input)[0].permute(2, 3, 0, 1).cpu().numpy()
     rows, columns = samples.shape[:2]
-    padding = layer.padding if isinstance(layer.padding, tuple) else (0, 0) if layer.padding == 'valid' else tuple(
-        d * (k - 1) // 2 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)
-    )  # fmt: skip
+    padding = [before for before, _ in layer.padded_sides(input)]
     axes = [
         np.arange(count) * stride - pad + dilation * (kernel - 1) / 2
         for count, stride, pad, dilation, kernel in zip((rows, columns), layer.stride, padding, layer.dilation, layer.kernel_size, strict=True)

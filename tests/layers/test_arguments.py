@@ -15,7 +15,6 @@ CASES = [
     ({'predictor_init': 'zero'}, r"unknown predictor_init 'zero': choose one of \('paper', 'identity'\)"),
     ({'padding_mode': 'mirror'}, r"unknown padding_mode 'mirror': choose one of \('zeros', 'reflect', 'replicate', 'circular'\)"),
     ({'padding': 'full'}, r"expected padding as integers, 'same' or 'valid', got padding='full'"),
-    ({'padding': 'same', 'stride': 2}, r"padding='same' needs stride 1, got stride=\(2, 2\)"),
 ]
 METRIC_CASES = [
     ({'kernel_size': 4}, r"expected an odd square kernel, got kernel_size=\(4, 4\). Use support='polar' or 'grid'"),

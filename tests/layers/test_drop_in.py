@@ -55,6 +55,15 @@ def test_shapes_are_those_of_a_plain_convolution(cls, stir, geometry, mode):
     assert layer(torch.randn(2, 4, 9, 10)).shape == plain(torch.randn(2, 4, 9, 10)).shape
 
 
+@pytest.mark.parametrize(('size', 'sides'), [((9, 10), ((1, 1), (0, 1))), ((8, 7), ((0, 1), (1, 1)))])
+def test_same_padding_with_a_stride_is_larger_below_and_right(cls, size, sides):
+    layer = cls(4, 6, 3, stride=2, padding='same', dtype=torch.float64, **identity(cls))
+    image = torch.randn(2, 4, *size, dtype=torch.float64)
+    assert layer.padded_sides(image) == sides
+    padded = nn.functional.pad(image, (*sides[1], *sides[0]))
+    torch.testing.assert_close(layer(image), nn.functional.conv2d(padded, layer.weight, layer.bias, 2), rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize('shape', [(4, 8, 9), (0, 4, 8, 9), (33, 4, 8, 9)])
 def test_batches_of_any_size_and_none(cls, stir, shape):
     layer = stir(cls(4, 6, 3, 2, 1))
