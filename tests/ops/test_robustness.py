@@ -80,6 +80,16 @@ def test_nan_positions_are_nan_in_their_pixel_alone(name, operator, draw, lopsid
     assert bad.grad.isfinite().all() and input.grad[0].isfinite().all()
 
 
+@pytest.mark.parametrize('known', [0.5, -9.0, 1e30, -math.inf])
+@pytest.mark.parametrize('component', [0, 1])
+def test_half_a_position_is_no_position(component, known):
+    """Not even where the other half lies outside of the image."""
+    shift = torch.full((1, 2, 3, 3), known, dtype=torch.float64)
+    shift[0, component, 1, 1] = math.nan
+    out = shifted_conv2d(torch.rand(1, 1, 3, 3, dtype=torch.float64), shift, torch.ones(1, 1, 1, 1, dtype=torch.float64))
+    assert out[0, 0, 1, 1].isnan() and out.isnan().sum() == 1
+
+
 @pytest.mark.parametrize('channel', range(5))
 def test_nan_in_any_channel_of_a_metric_shows(random_metric, channel):
     metric = random_metric(1, 5, 5)
