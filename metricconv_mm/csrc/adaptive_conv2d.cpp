@@ -100,14 +100,14 @@ const T* constant(const Tensor& tensor) {
   return static_cast<const T*>(tensor.const_data_ptr());
 }
 
-// Calls run(T, S) with the type to compute with and the type that images are stored in.
+// Calls run(T, S) with the type to compute with and the type of a tensor.
 template <typename Run>
-void with_types(const Tensor& images, const Run& run) {
-  switch (images.scalar_type()) {
+void with_types(const Tensor& tensor, const Run& run) {
+  switch (tensor.scalar_type()) {
     case ScalarType::Double: return run(double(), double());
     case ScalarType::Float: return run(float(), float());
     case ScalarType::BFloat16: return run(float(), BFloat16());
-    default: STD_TORCH_CHECK(false, "metricconv_mm: expected images of float32, float64 or bfloat16");
+    default: STD_TORCH_CHECK(false, "metricconv_mm: expected float32, float64 or bfloat16");
   }
 }
 
@@ -117,10 +117,11 @@ Problem<T, S> problem_of(const Tensor& images, const Tensor& parameter, const Te
   STD_TORCH_CHECK(s.size() == 13, "expected 13 sizes: output, kernel, stride, padding, dilation, parameter groups, kind, weight groups; got ", s.size());
   const Geometry g{images.size(0), images.size(3), images.size(1), images.size(2), s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10],
                    static_cast<Kind>(s[11]), weight.size(0), s[12]};
+  STD_TORCH_CHECK(images.scalar_type() == parameter.scalar_type(), "metricconv_mm: expected images and parameter of the type that is computed with");
   STD_TORCH_CHECK((g.height + 2) * (g.width + 2) < (int64_t(1) << 31), "metricconv_mm: an image of ", g.height, " x ", g.width,
                   " pixels is too large: cut it into tiles of fewer than 2^31 pixels");
   Problem<T, S> problem{};
-  problem.geometry = g, problem.images = constant<S>(images), problem.parameter = constant<T>(parameter), problem.mask = pointer<const T>(mask);
+  problem.geometry = g, problem.images = constant<T>(images), problem.parameter = constant<T>(parameter), problem.mask = pointer<const T>(mask);
   problem.reference = constant<T>(reference), problem.eps = static_cast<T>(eps), problem.weight = constant<T>(weight);
   problem.channels_last = channels_last;
   return problem;
@@ -128,7 +129,7 @@ Problem<T, S> problem_of(const Tensor& images, const Tensor& parameter, const Te
 
 void forward(const Tensor& images, const Tensor& parameter, const Tensor& weight, const std::optional<Tensor>& bias, const std::optional<Tensor>& mask,
              const Tensor& reference, double eps, std::vector<int64_t> sizes, bool channels_last, Tensor out) {
-  with_types(images, [&]<typename T, typename S>(T, S) {
+  with_types(out, [&]<typename T, typename S>(T, S) {
     auto problem = problem_of<T, S>(images, parameter, weight, mask, reference, eps, sizes, channels_last);
     const auto& run = kernels<T, S>();
     const Geometry& g = problem.geometry;
@@ -143,7 +144,7 @@ void forward(const Tensor& images, const Tensor& parameter, const Tensor& weight
 void backward(const Tensor& grad, const Tensor& images, const Tensor& parameter, const Tensor& weight, const std::optional<Tensor>& mask, const Tensor& reference,
               double eps, std::vector<int64_t> sizes, bool channels_last, std::optional<Tensor> grad_images, std::optional<Tensor> grad_parameter,
               std::optional<Tensor> grad_weight, std::optional<Tensor> grad_mask) {
-  with_types(images, [&]<typename T, typename S>(T, S) {
+  with_types(grad, [&]<typename T, typename S>(T, S) {
     auto problem = problem_of<T, S>(images, parameter, weight, mask, reference, eps, sizes, channels_last);
     problem.grad = constant<S>(grad);
     const auto& run = kernels<T, S>();
@@ -171,12 +172,12 @@ void backward(const Tensor& grad, const Tensor& images, const Tensor& parameter,
   });
 }
 
-// [N, rows, columns] to [N, columns, rows].
+// [N, rows, columns] to [N, columns, rows], in the type to compute with.
 void transpose(const Tensor& src, Tensor dst) {
   with_types(src, [&]<typename T, typename S>(T, S) {
     const int64_t rows = src.size(1), columns = src.size(2), strip = 64, strips = (columns + strip - 1) / strip;
     const S* from = constant<S>(src);
-    S* to = static_cast<S*>(dst.mutable_data_ptr());
+    T* to = static_cast<T*>(dst.mutable_data_ptr());
     parallel(src.size(0) * strips, [&](int64_t i) {
       const int64_t n = i / strips, first = i % strips * strip, count = std::min(strip, columns - first);
       kernels<T, S>().transpose(from + n * rows * columns + first, rows, count, columns, to + n * rows * columns + first * rows, rows);

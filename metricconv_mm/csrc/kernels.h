@@ -31,7 +31,7 @@ struct Table {
     else
       WideBackward<T, S>{problem, share}.run();
   }
-  static void transpose(const S* src, int64_t rows, int64_t columns, int64_t src_stride, S* dst, int64_t dst_stride) {
+  static void transpose(const S* src, int64_t rows, int64_t columns, int64_t src_stride, T* dst, int64_t dst_stride) {
     METRICCONV_ISA::transpose<T>(src, rows, columns, src_stride, dst, dst_stride);
   }
 };

@@ -17,10 +17,10 @@ inline int64_t merged_taps(const Geometry& g) {
 }
 
 // Index is 32 bits wide where it can be: the processor gathers twice as many at a time.
-template <typename Index, typename T, typename S>
-METRICCONV_INLINE void gather_stretch(const S* image, const int32_t* index, Index channels, int64_t count, T* out) {
+template <typename Index, typename T>
+METRICCONV_INLINE void gather_stretch(const T* image, const int32_t* index, Index channels, int64_t count, T* out) {
   for (int64_t p = 0; p < count; ++p) {
-    const T value = widen(image[(index[p] < 0 ? Index(0) : static_cast<Index>(index[p])) * channels]);
+    const T value = image[(index[p] < 0 ? Index(0) : static_cast<Index>(index[p])) * channels];
     out[p] = index[p] < 0 ? T(0) : value;
   }
 }
@@ -28,7 +28,7 @@ METRICCONV_INLINE void gather_stretch(const S* image, const int32_t* index, Inde
 // Compilers build gathers of floats out of scalar loads, whatever the processor can do.
 #if METRICCONV_VECTOR_BYTES == 64
 template <>
-METRICCONV_INLINE void gather_stretch<int32_t, float, float>(const float* image, const int32_t* index, int32_t channels, int64_t count, float* out) {
+METRICCONV_INLINE void gather_stretch<int32_t, float>(const float* image, const int32_t* index, int32_t channels, int64_t count, float* out) {
   for (int64_t p = 0; p < count; p += 16) {
     const auto there = static_cast<__mmask16>(count - p < 16 ? (1u << (count - p)) - 1 : 0xffffu);
     const __m512i pixel = _mm512_maskz_loadu_epi32(there, index + p);

@@ -37,11 +37,11 @@ struct Geometry {
   bool depthwise() const { return inputs_each() == 1 && outputs_each() == 1; }
 };
 
-// T is computed with, S is how images and outputs are stored.
+// T is computed with and sampled, S is how outputs and their gradients are stored.
 template <typename T, typename S>
 struct Problem {
   Geometry geometry;
-  const S* images;     // [N, H, W, C]
+  const T* images;     // [N, H, W, C]
   const T* parameter;
   const T* mask;       // [N, groups * taps, outputs], or null
   const T* reference;  // [taps, 3] of a metric's support, or [taps, 2] of the kernel's grid, as (x, y)
@@ -103,7 +103,7 @@ struct Kernels {
   void (*forward)(const Problem<T, S>&, int64_t begin, int64_t end);
   void (*backward)(const Problem<T, S>&, const Share<T>&);
   // dst[column, row] = src[row, column]
-  void (*transpose)(const S* src, int64_t rows, int64_t columns, int64_t src_stride, S* dst, int64_t dst_stride);
+  void (*transpose)(const S* src, int64_t rows, int64_t columns, int64_t src_stride, T* dst, int64_t dst_stride);
 };
 
 // One table for every instruction set that is compiled.

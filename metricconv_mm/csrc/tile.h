@@ -17,7 +17,7 @@ template <typename T, typename S>
 struct Tile {
   int64_t begin, count;
   T centre_x[TILE], centre_y[TILE];
-  const S* image[TILE];
+  const T* image[TILE];
   // in the backward pass: the gradient of the image, and how it is shared with other threads, or null
   T* grad[TILE];
   const SharedImage<T>* shared[TILE];

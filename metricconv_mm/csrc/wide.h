@@ -1,8 +1,8 @@
 // Kernels whose vectors run along the channels: columns of a tile are [pixels, channels].
 
 // Adds up the four rows, times the kernel's tap if there is one (depthwise), which is added to what is there.
-template <bool depthwise, int n, typename T, typename S>
-METRICCONV_INLINE void blend(int64_t i, int64_t count, const S* const* rows, const T* factor, const T* kernel, T* out) {
+template <bool depthwise, int n, typename T>
+METRICCONV_INLINE void blend(int64_t i, int64_t count, const T* const* rows, const T* factor, const T* kernel, T* out) {
   for (; i + n <= count; i += n) {
     Vector<T, n> value = factor[0] * load<T, n>(rows[0] + i) + factor[1] * load<T, n>(rows[1] + i) + factor[2] * load<T, n>(rows[2] + i) +
                          factor[3] * load<T, n>(rows[3] + i);
@@ -13,15 +13,15 @@ METRICCONV_INLINE void blend(int64_t i, int64_t count, const S* const* rows, con
     if (i < count) blend<depthwise, n / 2>(i, count, rows, factor, kernel, out);
   } else {
     for (; i < count; ++i) {
-      const T value = factor[0] * widen(rows[0][i]) + factor[1] * widen(rows[1][i]) + factor[2] * widen(rows[2][i]) + factor[3] * widen(rows[3][i]);
+      const T value = factor[0] * rows[0][i] + factor[1] * rows[1][i] + factor[2] * rows[2][i] + factor[3] * rows[3][i];
       out[i] = depthwise ? out[i] + value * kernel[i] : value;
     }
   }
 }
 
 // The same, with products of each row and grad added to dots, and grad added to the gradients of the rows.
-template <bool spread, int n, typename T, typename S>
-METRICCONV_INLINE void unblend(int64_t i, int64_t count, const S* const* rows, T* const* grads, const T* factor, const T* grad, T* out, T* dots) {
+template <bool spread, int n, typename T>
+METRICCONV_INLINE void unblend(int64_t i, int64_t count, const T* const* rows, T* const* grads, const T* factor, const T* grad, T* out, T* dots) {
   Vector<T, n> sum[4] = {};
   for (; i + n <= count; i += n) {
     const Vector<T, n> g = load<T, n>(grad + i);
@@ -43,8 +43,8 @@ METRICCONV_INLINE void unblend(int64_t i, int64_t count, const S* const* rows, T
     for (; i < count; ++i) {
       out[i] = 0;
       for (int c = 0; c < 4; ++c) {
-        out[i] += factor[c] * widen(rows[c][i]);
-        dots[c] += widen(rows[c][i]) * grad[i];
+        out[i] += factor[c] * rows[c][i];
+        dots[c] += rows[c][i] * grad[i];
         if (spread) grads[c][i] += factor[c] * grad[i];
       }
     }
@@ -102,8 +102,8 @@ void pack_wide(const Geometry& g, const T* weight, T* packed, int64_t part, int6
   }
 }
 
-template <typename T, typename S>
-METRICCONV_INLINE void neighbours(const Geometry& g, const Tap<T>& tap, int64_t p, const S* image, const S* outside, const S** rows) {
+template <typename T>
+METRICCONV_INLINE void neighbours(const Geometry& g, const Tap<T>& tap, int64_t p, const T* image, const T* outside, const T** rows) {
 #pragma GCC unroll 4
   for (int c = 0; c < 4; ++c) rows[c] = tap.index[c][p] < 0 ? outside : image + tap.index[c][p] * g.channels;
 }
@@ -154,10 +154,10 @@ void forward_wide(const Problem<T, S>& problem, int64_t begin, int64_t end) {
   T* values = scratch_array<T>(2, g.groups * 5 * TILE);
   T* columns = scratch_array<T>(3, TILE * merged * channels);
   T* sums = scratch_array<T>(4, TILE * g.out_channels);
-  S* outside = scratch_array<S>(5, each);
+  T* outside = scratch_array<T>(5, each);
   T* turned = scratch_array<T>(6, small ? TILE * channels : 1);
   T* turned_sums = scratch_array<T>(7, small ? TILE * g.out_channels : 1);
-  std::memset(static_cast<void*>(outside), 0, each * sizeof(S));
+  std::memset(outside, 0, each * sizeof(T));
   for (int64_t first = begin; first < end; first += TILE) {
     tile.place(problem, first, end - first < TILE ? end : first + TILE, values);
     for (int64_t p = 0; p < tile.count; ++p)
@@ -170,7 +170,7 @@ void forward_wide(const Problem<T, S>& problem, int64_t begin, int64_t end) {
           locate(problem, tile, group, k + t, tap);
           for (int64_t p = 0; p < tile.count; ++p) {
             const T factor[4] = {tap.factor[0][p], tap.factor[1][p], tap.factor[2][p], tap.factor[3][p]};
-            const S* rows[4];
+            const T* rows[4];
             neighbours(g, tap, p, tile.image[p] + channel, outside, rows);
             if (depthwise)
               blend<true, lanes<T>>(0, each, rows, factor, problem.packed + k * channels + channel, sums + p * channels + channel);

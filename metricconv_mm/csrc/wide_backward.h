@@ -43,7 +43,7 @@ struct WideBackward {
   T* grad = scratch_array<T>(4, TILE * g.out_channels + lanes<T>);
   T* grad_columns = scratch_array<T>(5, TILE * width + lanes<T>);
   T* packed = scratch_array<T>(6, packed_backward_size<T>(g, width));
-  S* outside = scratch_array<S>(7, each);
+  T* outside = scratch_array<T>(7, each);
   T* discarded = scratch_array<T>(8, each);  // gradients of neighbours outside
   T* sums = scratch_array<T>(9, g.groups * 5 * TILE);
   const bool small = small_groups<T>(g);
@@ -54,7 +54,7 @@ struct WideBackward {
 
   void run() {
     pack_backward(g, problem.weight, share.first, width, packed);
-    std::memset(static_cast<void*>(outside), 0, each * sizeof(S));
+    std::memset(outside, 0, each * sizeof(T));
     std::memset(discarded, 0, each * sizeof(T));
     for (int64_t first = share.begin; first < share.end; first += TILE) {
       tile.place(problem, first, share.end - first < TILE ? share.end : first + TILE, values);
@@ -109,7 +109,7 @@ struct WideBackward {
     T dots[TILE][4], by_x[TILE], by_y[TILE], by_mask[TILE];
     for (int64_t p = 0; p < tile.count; ++p) {
       const T factor[4] = {tap.factor[0][p], tap.factor[1][p], tap.factor[2][p], tap.factor[3][p]};
-      const S* rows[4];
+      const T* rows[4];
       T* grads[4] = {};
       neighbours(g, tap, p, tile.image[p] + from, outside, rows);
       for (int c = 0; c < 4; ++c) dots[p][c] = 0;

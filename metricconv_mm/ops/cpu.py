@@ -47,16 +47,17 @@ def refusal(call: Call) -> str | None:
 
 
 def _exchanged(matrices: Tensor) -> Tensor:
-    """``[N, rows, columns]`` to ``[N, columns, rows]``, contiguous."""
-    out = matrices.new_empty(matrices.shape[0], matrices.shape[2], matrices.shape[1])
-    torch.ops.metricconv_mm_cpu.transpose(matrices.contiguous(), out)
+    """``[N, rows, columns]`` to ``[N, columns, rows]``, contiguous, in the dtype to compute with."""
+    dtype = accumulation_dtype(matrices.dtype)
+    out = matrices.new_empty(matrices.shape[0], matrices.shape[2], matrices.shape[1], dtype=dtype)
+    torch.ops.metricconv_mm_cpu.transpose(_stored(matrices).contiguous(), out)
     return out
 
 
 def _rows(image: Tensor) -> Tensor:
-    """``[N, C, H, W]`` as ``[N, H, W, C]``, contiguous."""
+    """``[N, C, H, W]`` as ``[N, H, W, C]``, contiguous, in the dtype to compute with."""
     rows = image.permute(0, 2, 3, 1)
-    return rows if rows.is_contiguous() else _exchanged(image.flatten(2)).view(rows.shape)
+    return rows.to(accumulation_dtype(image.dtype)) if rows.is_contiguous() else _exchanged(image.flatten(2)).view(rows.shape)
 
 
 def _stored(image: Tensor) -> Tensor:
@@ -86,8 +87,9 @@ def _arguments(call: Call) -> tuple[Tensor, Tensor, Tensor | None, Tensor, float
 def forward(call: Call) -> Tensor:
     """The operator."""
     parameter, weight, *rest = _arguments(call)
-    images = _rows(_stored(call.input))
-    out = torch.empty(call.output_shape, dtype=images.dtype, memory_format=call.memory_format())
+    images = _rows(call.input)
+    dtype = torch.float32 if call.input.dtype == torch.float16 else call.input.dtype
+    out = torch.empty(call.output_shape, dtype=dtype, memory_format=call.memory_format())
     bias = None if call.bias is None else call.bias.to(weight.dtype).contiguous()
     torch.ops.metricconv_mm_cpu.forward(images, parameter, weight, bias, *rest, _reads_rows(out), out)
     return out.to(call.input.dtype)
@@ -96,10 +98,10 @@ def forward(call: Call) -> Tensor:
 def backward(call: Call, grad: Tensor, needs: tuple[bool, bool, bool, bool]) -> Gradients:
     """First-order gradients, positions and samples computed again."""
     parameter, weight, mask, *rest = _arguments(call)
-    images, grad = _rows(_stored(call.input)), _stored(grad)
+    images, grad = _rows(call.input), _stored(grad)
     grad = grad if _reads_rows(grad) else grad.contiguous()
     dtype = call.input.dtype
-    grad_images = images.new_zeros(images.shape, dtype=weight.dtype) if needs[0] else None
+    grad_images = torch.zeros_like(images) if needs[0] else None
     grad_parameter = parameter.new_empty(parameter.shape) if needs[1] else None
     grad_weight = weight.new_empty(weight.shape) if needs[2] else None
     grad_mask = mask.new_empty(mask.shape) if needs[3] and mask is not None else None

@@ -70,10 +70,10 @@ SHAPES = {
 
 
 @needs_extension
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize('shape', SHAPES.values(), ids=SHAPES)
-def test_the_last_of_more_than_2_to_31_elements_is_read_and_written(shape, dtype):
+def test_the_last_of_more_than_2_to_31_elements_is_read_and_written(shape):
     images, channels, height, width = shape
+    dtype = torch.float32
     rows = untouched(images, height, width, channels, dtype=dtype)
     rows[-1, -1, -1, -1] = 8
     image, weight = rows.permute(0, 3, 1, 2), torch.ones(1, channels, 1, 1, dtype=dtype)
