@@ -39,7 +39,7 @@ def test_opcheck_of_the_backward(name, draw, lopsided, needs):
 @pytest.mark.usefixtures('backend')
 @pytest.mark.parametrize('memory_format', [torch.channels_last, torch.contiguous_format])
 def test_opcheck_without_gradients_in_any_memory_format(name, draw, lopsided, memory_format):
-    tensors = [t.to(memory_format=memory_format) if t.dim() == 4 else t for t in draw(name)]
+    tensors = [t.to(memory_format=memory_format) if t.dim() == 4 else t for t in draw(name, dtype=torch.float32)]
     torch.library.opcheck(getattr(torch.ops.metricconv_mm, name).default, arguments(name, tensors, lopsided), test_utils='test_faketensor')
 
 
