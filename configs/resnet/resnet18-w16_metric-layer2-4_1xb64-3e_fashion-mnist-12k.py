@@ -2,6 +2,7 @@
 _base_ = [
     '../_base_/models/resnet18_metric.py',
     '../_base_/datasets/fashion_mnist_12k_bs64.py',
+    '../_base_/schedules/adamw_3e.py',
     '../_base_/default_runtime.py',
 ]
 
@@ -10,18 +11,7 @@ model = dict(
     head=dict(in_channels=128),
 )
 # predictors move the samples of every later layer: they learn slowly, so that the kernels can follow
-optim_wrapper = dict(
-    optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.05),
-    paramwise_cfg=dict(custom_keys=dict(predictor=dict(lr_mult=0.1))),
-)
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.1, begin=0, end=1, by_epoch=True, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', eta_min=0, T_max=2, begin=1, end=3, by_epoch=True, convert_to_iter_based=True),
-]
-train_cfg = dict(by_epoch=True, max_epochs=3, val_interval=1)
-val_cfg = dict()
-test_cfg = dict()
-auto_scale_lr = dict(base_batch_size=64)
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(predictor=dict(lr_mult=0.1))))
 randomness = dict(seed=0)
 default_hooks = dict(logger=dict(interval=20))
 custom_hooks = [dict(type='GeometryHook', draw_interval=3, layers='layer4')]
