@@ -11,10 +11,10 @@ from torch import Tensor
 
 from .call import Call
 from .reference import Gradients, accumulation_dtype
+from .transforms import KINDS
 
 #: another build of the extension to load, such as one with sanitizers
 EXTENSION_VARIABLE = 'METRICCONV_EXTENSION'
-KINDS = {'metric_conv2d': 0, 'shifted_conv2d': 1, 'deform_conv2d': 2}
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 #: with a margin of one all around, pixels of an image are counted in 32 bits
 MOST_PIXELS = 1 << 31

@@ -73,3 +73,5 @@ TRANSFORMS: dict[str, Transform] = {
     'shifted_conv2d': Transform('shift', 'dy, dx', lambda taps: 2, _shifted, _shifted_vjp),
     'deform_conv2d': Transform('offset', 'dy, dx of every tap', lambda taps: 2 * taps, _offset, _offset_vjp),
 }
+#: the operators as compiled kernels count them
+KINDS = {name: kind for kind, name in enumerate(TRANSFORMS)}

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from ..call import Call
 from ..reference import Gradients
+from ..transforms import KINDS
 from . import backward_kernels, forward_kernels, tiles, weight_kernels
 from .tiles import Tile
 
-KINDS = {'metric_conv2d': 0, 'shifted_conv2d': 1, 'deform_conv2d': 2}
 #: elements that 32 bits count, with room for the rows beyond the last pixel of a program
 COUNTABLE = 2**31 - 2**24
 #: fixed-point sums stay below 2 ** BITS; what is larger stands for NaN
