@@ -53,9 +53,20 @@ def test_statistics_of_a_known_metric():
     assert geometry_statistics(layer, torch.randn(2, 1, 5, 5))['asymmetry'] == pytest.approx(0.5, abs=0.01)
 
 
+def test_a_needle_among_disks_does_not_decide():
+    layer = MetricConv2d(1, 1, 3, encoding='cholesky', eps_w=1.0)
+    nn.init.zeros_(layer.predictor.weight)
+    with torch.no_grad():
+        layer.predictor.bias.copy_(torch.tensor([0.99, 0.0, 0.99, 0.0, 0.0]))
+        layer.predictor.weight[0, 0, 1, 1] = 1e4
+    image = torch.zeros(1, 1, 5, 5)
+    image[..., 2, 2] = 1
+    assert geometry_statistics(layer, image)['anisotropy'] == pytest.approx(1.0, abs=1e-4)
+
+
 def test_displacement_of_a_known_shift():
     layer = ShiftedConv2d(2, 2, 3, dilation=2, parameter_groups=2)
     nn.init.zeros_(layer.predictor.weight)
     with torch.no_grad():
-        layer.predictor.bias.copy_(torch.tensor([3.0, 4.0, 0.0, 1.0]))
-    assert geometry_statistics(layer, torch.randn(1, 2, 9, 9)) == pytest.approx({'displacement': 3.0})
+        layer.predictor.bias.copy_(torch.tensor([3.0, 4.0, 0.0, 5.0]))
+    assert geometry_statistics(layer, torch.randn(1, 2, 9, 9)) == pytest.approx({'displacement': 5.0})

@@ -46,7 +46,7 @@ def test_statistics_of_every_layer_go_to_the_visualizer_every_epoch(train, scala
     for key, value in expected.items():
         assert written[1][f'geometry/conv1/{key}'] == pytest.approx(value, rel=1e-4)
     log = next(tmp_path.glob('*/*.log')).read_text()
-    line = r'geometry, means over 2 adaptive convolutions: asymmetry \d\.\d+, anisotropy \d\.\d+, radius \d\.\d+, displacement \d\.\d+'
+    line = r'geometry, medians over 2 adaptive convolutions: asymmetry \d\.\d+, anisotropy \d\.\d+, radius \d\.\d+, displacement \d\.\d+'
     assert len(re.findall(line, log)) == 2
     assert 'geometry/' not in log, 'statistics of single layers are on the console'
 

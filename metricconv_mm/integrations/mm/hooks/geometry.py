@@ -21,8 +21,8 @@ from .common import unwrapped
 class GeometryHook(Hook):
     """Writes how every adaptive convolution samples a few fixed images, and draws its unit balls over the first, to the visualizer's backends.
 
-    Scalars are ``geometry/LAYER/asymmetry``, ``anisotropy`` and ``radius`` (of convolutions that are not metric ``displacement``), in means as
-    :func:`~metricconv_mm.layers.geometry_statistics` defines them; the log gets one line, their means over the layers. The picture is ``unit_balls``.
+    Scalars are ``geometry/LAYER/asymmetry``, ``anisotropy`` and ``radius`` (of convolutions that are not metric ``displacement``), in medians as
+    :func:`~metricconv_mm.layers.geometry_statistics` defines them; the log gets one line, their medians over the layers. The picture is ``unit_balls``.
 
     Args:
         interval: every so many epochs, after the last iteration; iterations with ``by_epoch=False``.
@@ -97,8 +97,8 @@ class GeometryHook(Hook):
                 scalars[f'geometry/{name}/{key}'] = value
                 over_layers.setdefault(key, []).append(value)
         runner.visualizer.add_scalars(scalars, step=step)
-        means = ', '.join(f'{key} {statistics.fmean(values):.3f}' for key, values in over_layers.items())
-        runner.logger.info(f'geometry, means over {len(inputs)} adaptive convolutions: {means}')
+        medians = ', '.join(f'{key} {statistics.median(values):.3f}' for key, values in over_layers.items())
+        runner.logger.info(f'geometry, medians over {len(inputs)} adaptive convolutions: {medians}')
 
     def _draw(self, runner: Any, adaptive: dict[str, AdaptiveConv2d], inputs: dict[str, list[Tensor]], step: int) -> None:
         # matplotlib takes a while to import
