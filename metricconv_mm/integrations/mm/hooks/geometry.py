@@ -22,7 +22,7 @@ class GeometryHook(Hook):
     """Writes how every adaptive convolution samples a few fixed images, and draws its unit balls over the first, to the visualizer's backends.
 
     Scalars are ``geometry/LAYER/asymmetry``, ``anisotropy`` and ``radius`` (of convolutions that are not metric ``displacement``), in medians as
-    :func:`~metricconv_mm.layers.geometry_statistics` defines them; the log gets one line, their medians over the layers. The picture is ``unit_balls``.
+    :func:`~metricconv_mm.layers.geometry_statistics` defines them; the log gets one line, the medians over the layers. The picture is ``unit_balls``.
 
     Args:
         interval: every so many epochs, after the last iteration; iterations with ``by_epoch=False``.
