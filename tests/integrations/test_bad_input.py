@@ -13,6 +13,8 @@ from mmpretrain.datasets import cifar
 from metricconv_mm.integrations.mm import launch
 from metricconv_mm.integrations.mm.datasets import IDXDataset, LocalCIFAR10, LocalCIFAR100
 
+pytestmark = pytest.mark.stack
+
 
 @pytest.fixture
 def downloads(monkeypatch):
