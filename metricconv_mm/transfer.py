@@ -132,15 +132,17 @@ def load_pretrained(
     problems: dict[str, list[str]] = {'missing in it': [], 'of another shape': [], 'unknown to the model': []}
     for key in dict.fromkeys([*ours, *theirs]):
         name, given = ours.get(key, ''), theirs.get(key, '')
-        why = kernels.get(name, 'to be dropped' if any(n and matches(p, n) for p in patterns for n in (name, given)) else '')
+        why = kernels.get(name, '')
         if why:
             pass
+        elif not given and name in new:
+            why = 'new in this model'
+        elif any(n and matches(p, n) for p in patterns for n in (name, given)):
+            why = 'to be dropped'
         elif not name and headless and HEAD.match(key):
             why = 'no classifier here'
         elif not name:
             problems['unknown to the model'].append(given)
-        elif not given and name in new:
-            why = 'new in this model'
         elif not given:
             problems['missing in it'].append(name)
         elif (here := tuple(wanted[name].shape)) == (there := tuple(weights[given].shape)):

@@ -49,7 +49,7 @@ def merge(cfg, args):
 
 def main():
     args = parse_arguments()
-    cfg = launch.finish_config(merge(launch.load_config(args), args), args)
+    cfg = launch.choose_resumed(launch.finish_config(merge(launch.load_config(args), args), args))
     launch.build_runner(cfg).train()
 
 

@@ -2,5 +2,5 @@ _base_ = [
     '../_base_/models/resnet18_deform.py',
     '../_base_/datasets/cifar10_bs128.py',
     '../_base_/schedules/adam_240e.py',
-    '../_base_/default_runtime.py',
+    '../_base_/init/resnet18_layer2-4_sc.py',
 ]

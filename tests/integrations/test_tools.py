@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,6 +34,18 @@ def test_resume_goes_on_where_training_stopped(trained, run_tool, tiny_config):
     assert 'Epoch(train) [2][4/4]' in output.replace('  ', ' ')
     assert not re.search(r'Epoch\(train\)\s+\[1\]', output), 'the first epoch was trained again'
     assert (work / 'epoch_2.pth').is_file()
+
+
+def test_resuming_passes_over_a_checkpoint_cut_short(trained, run_tool, tiny_config, tmp_path):
+    work, _ = trained
+    whole, cut = tmp_path / 'epoch_1.pth', tmp_path / 'epoch_2.pth'
+    shutil.copy(work / 'epoch_1.pth', whole)
+    cut.write_bytes(whole.read_bytes()[:5000])
+    (tmp_path / 'last_checkpoint').write_text(str(cut))
+    output = run_tool('tools/train.py', tiny_config, '--work-dir', tmp_path, '--resume', '--cfg-options', 'train_cfg.max_epochs=2')
+    assert f'{cut} is passed over: it cannot be read' in output and f'goes on from {whole}' in output
+    assert 'Epoch(train) [2][4/4]' in output.replace('  ', ' ')
+    assert whole.is_file() and cut.stat().st_size > 5000, 'the last two checkpoints are kept'
 
 
 def test_evaluation_of_a_checkpoint_gives_the_accuracy_of_training(trained, run_tool, tiny_config, tmp_path):

@@ -1,4 +1,4 @@
-"""Images in the IDX format of MNIST and Fashion-MNIST, compressed or not."""
+"""Images in the IDX format of MNIST and Fashion-MNIST, compressed or not; CIFAR that is not downloaded unasked."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 from mmengine.registry import DATASETS
-from mmpretrain.datasets import BaseDataset
+from mmpretrain.datasets import CIFAR10, CIFAR100, BaseDataset
 
 FASHION_MNIST_CLASSES = (
     'T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot',
 )  # fmt: skip
 SPLITS = {'train': 'train', 'test': 't10k'}
 UNSIGNED_BYTE = 8
+DATA_ROOTS = 'train_dataloader.dataset.data_root=FOLDER, and the same for val_dataloader and test_dataloader'
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -82,7 +83,42 @@ class IDXDataset(BaseDataset):
             if path.is_file():
                 return path
         raise FileNotFoundError(
-            f'{name}[.gz] not found in {Path(self.data_root).resolve()}. data/fashion_mnist_12k of this project holds a part of Fashion-MNIST; '
+            f'{name}[.gz] not found in {Path(self.data_root).resolve()}: put it there, or say where it is: --cfg-options {DATA_ROOTS}. '
+            'data/fashion_mnist_12k of this project holds a part of Fashion-MNIST; '
             "all of it is Debian's package dataset-fashion-mnist (data_root='/usr/share/datasets/fashion-mnist'), "
             'and torchvision.datasets.MNIST(root, download=True) or FashionMNIST leaves these files in root/MNIST/raw or root/FashionMNIST/raw'
         )
+
+
+class _OnDisk(CIFAR10):
+    """mmpretrain's CIFAR, which downloads nothing unless ``download=True``.
+
+    Raises:
+        FileNotFoundError: when files are missing or differ from the published ones, in every process of a run, saying how to get them.
+    """
+
+    def __init__(self, *args: Any, download: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, download=download, **kwargs)
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        if not self.download and not self._check_integrity():
+            root = Path(self.data_prefix['root'])
+            folder = root / self.base_folder
+            state = 'holds other or damaged files' if folder.is_dir() else 'does not exist'
+            raise FileNotFoundError(
+                f'{self.base_folder}: {folder.resolve()} {state}. To put it there: '
+                f'mkdir -p {root} && curl -L {self.url} | tar -xz -C {root}. '
+                f'If it is elsewhere: --cfg-options {DATA_ROOTS}. '
+                'To let mmpretrain download it: --cfg-options train_dataloader.dataset.download=True'
+            )
+        return super().load_data_list()
+
+
+@DATASETS.register_module()
+class LocalCIFAR10(_OnDisk):
+    __doc__ = _OnDisk.__doc__
+
+
+@DATASETS.register_module()
+class LocalCIFAR100(_OnDisk, CIFAR100):
+    __doc__ = _OnDisk.__doc__

@@ -16,6 +16,7 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from .compat import prepare_distributed_cpu
+from .hooks.checkpoints import last_good_checkpoint, unusable_checkpoint
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
@@ -61,6 +62,33 @@ def finish_config(cfg: Config, args: argparse.Namespace) -> Config:
         if cfg.get(field) is not None and cfg[field].get('num_workers', 0) == 0:
             cfg[field].persistent_workers = False
     prepare_distributed_cpu(cfg)
+    return cfg
+
+
+def choose_resumed(cfg: Config) -> Config:
+    """Where ``--resume`` goes on: at the newest checkpoint of the run that is whole, saying which are passed over. Exits where none is left."""
+    if not cfg.get('resume'):
+        return cfg
+    if named := cfg.get('load_from'):
+        # mmengine has its word on URLs
+        if Path(named).is_file() and (problem := unusable_checkpoint(Path(named))):
+            good, _ = last_good_checkpoint(Path(named).parent)
+            sys.exit(
+                f'--resume: {named} {problem}. ' + (f'Resume from {good}' if good else 'There is no other beside it: train again from the start')
+            )
+        return cfg
+    record = Path(cfg.work_dir) / 'last_checkpoint'
+    # which is in the work folder, and tells where the checkpoints are
+    latest = Path(record.read_text().strip()) if record.is_file() else None
+    folder = latest.parent if latest is not None and latest.parent.is_dir() else Path(cfg.work_dir)
+    good, unusable = last_good_checkpoint(folder)
+    for path, reason in unusable:
+        print(f'--resume: {path} is passed over: it {reason}')
+    if good:
+        print(f'--resume: training goes on from {good}')
+        cfg.load_from = str(good)
+    elif latest is not None:
+        sys.exit(f'--resume: {folder} holds no checkpoint to go on from: train again from the start, in another --work-dir')
     return cfg
 
 

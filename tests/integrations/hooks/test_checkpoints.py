@@ -83,15 +83,15 @@ def test_checkpoints_cut_short_or_not_finite_are_passed_over(tmp_path):
 
     for time, name in enumerate(('epoch_1.pth', 'epoch_2.pth', 'epoch_3.pth', 'best_epoch_3.pth')):
         value = float('nan') if name == 'epoch_2.pth' else 1.0
-        torch.save({'state_dict': {'weight': torch.tensor([value])}}, tmp_path / name)
+        torch.save({'state_dict': {'weight': torch.tensor([value])}, 'meta': {'epoch': 1}}, tmp_path / name)
         if name == 'epoch_3.pth':
             (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:100])
         os.utime(tmp_path / name, (time, time))
     good, unusable = last_good_checkpoint(tmp_path)
     assert good == tmp_path / 'epoch_1.pth'
-    assert [(path.name, reason.split(':')[0]) for path, reason in unusable] == [
-        ('epoch_3.pth', 'cannot be read'),
-        ('epoch_2.pth', '1 tensors are not finite, weight among them'),
+    assert [(path.name, reason.split('(')[0]) for path, reason in unusable] == [
+        ('epoch_3.pth', 'cannot be read, perhaps because it is cut short '),
+        ('epoch_2.pth', 'has 1 tensors that are not finite, weight among them'),
     ]
 
 

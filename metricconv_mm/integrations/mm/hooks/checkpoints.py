@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ class InvalidLossHook(Hook):
         lines = [
             f'the loss is not finite at epoch {runner.epoch + 1}, iteration {runner.iter + 1}: '
             + ', '.join(f'{name} = {value.tolist()}' for name, value in invalid.items()),
-            *(f'  not usable: {path} ({reason})' for path, reason in unusable),
+            *(f'  not usable: {path} {reason}' for path, reason in unusable),
             f'last good checkpoint: {checkpoint}' if checkpoint else 'there is no good checkpoint: training has to start again',
             'lower the learning rate, clip gradients (optim_wrapper.clip_grad), or hold the predictors back (paramwise_cfg, PredictorWarmupHook)'
             + (f'; go on with --resume {checkpoint}' if checkpoint else ''),
@@ -106,21 +106,24 @@ def _folder(runner: Any) -> Path:
 def last_good_checkpoint(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
     """The newest checkpoint in ``folder`` that can be read and whose parameters are finite, and the newer ones with the reason against each."""
     unusable: list[tuple[Path, str]] = []
-    for path, reason in _judged(folder):
+    # the best so far come without the optimizer: one cannot resume from them
+    paths = [path for path in folder.glob('*.pth') if not path.name.startswith('best_')]
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
+        reason = unusable_checkpoint(path)
         if not reason:
             return path, unusable
         unusable.append((path, reason))
     return None, unusable
 
 
-def _judged(folder: Path) -> Iterator[tuple[Path, str]]:
-    # the best so far come without the optimizer: one cannot resume from them
-    paths = [path for path in folder.glob('*.pth') if not path.name.startswith('best_')]
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
-        try:
-            state = CheckpointLoader.load_checkpoint(str(path), map_location='cpu', logger='silent')['state_dict']
-        except Exception as error:
-            yield path, f'cannot be read: {type(error).__name__}'
-            continue
-        bad = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
-        yield path, f'{len(bad)} tensors are not finite, {bad[0]} among them' if bad else ''
+def unusable_checkpoint(path: Path) -> str:
+    """Why training cannot go on from the checkpoint, in words that follow its name; '' if it can."""
+    try:
+        checkpoint = CheckpointLoader.load_checkpoint(str(path), map_location='cpu', logger='silent')
+    except Exception as error:
+        return f'cannot be read, perhaps because it is cut short ({type(error).__name__})'
+    if not isinstance(checkpoint, dict) or 'state_dict' not in checkpoint or 'epoch' not in (checkpoint.get('meta') or {}):
+        return 'is no checkpoint of a training run'
+    state = checkpoint['state_dict']
+    bad = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    return f'has {len(bad)} tensors that are not finite, {bad[0]} among them' if bad else ''

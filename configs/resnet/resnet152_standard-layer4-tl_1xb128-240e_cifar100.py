@@ -1,0 +1,8 @@
+_base_ = [
+    '../_base_/models/resnet18_standard.py',
+    '../_base_/datasets/cifar100_bs128.py',
+    '../_base_/schedules/adam_240e.py',
+    '../_base_/init/resnet152_layer4_tl.py',
+]
+
+model = dict(backbone=dict(depth=152, stages_with_adaptive=(False, False, False, True)), head=dict(num_classes=100, in_channels=2048))

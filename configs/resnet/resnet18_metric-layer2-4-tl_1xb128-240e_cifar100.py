@@ -1,0 +1,10 @@
+_base_ = [
+    '../_base_/models/resnet18_metric.py',
+    '../_base_/datasets/cifar100_bs128.py',
+    '../_base_/schedules/adam_240e.py',
+    '../_base_/init/resnet18_layer2-4_tl.py',
+]
+
+model = dict(head=dict(num_classes=100))
+# this weight, eps_w and scale_range are known from the authors' scripts for this setting
+default_hooks = dict(predictor_l1=dict(type='PredictorL1Hook', weight=5000))
