@@ -40,7 +40,7 @@ def main():
     try:
         table = load_table(args.table, ROOT)
         cells = table.select(dataset=args.datasets, method=args.methods, setting=args.settings, depth=args.depths)
-        runs = plan(cells, args.seeds, work_dir, args.cfg_options)
+        runs = plan(table, cells, args.seeds, work_dir, args.cfg_options)
     except ValueError as error:
         sys.exit(str(error))
     train = ROOT / 'tools' / 'train.py'

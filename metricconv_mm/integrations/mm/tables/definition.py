@@ -43,6 +43,8 @@ class Cell:
 @dataclass(frozen=True)
 class Table:
     name: str
+    source: str
+    """what :func:`load_table` finds it by, from any folder"""
     caption: str
     cells: list[Cell]
 
@@ -93,7 +95,11 @@ def load_table(name: str | Path, root: Path) -> Table:
         cells.append(Cell(**values, config=config, paper=_scores(numbers, path)))
     if doubled := {cell.name for cell in cells if sum(cell.name == other.name for other in cells) > 1}:
         raise ValueError(f'{path}: expected a config of its own for every cell, got {", ".join(sorted(doubled))} more than once')
-    return Table(path.stem, raw['caption'], cells)
+    # the methods of a setting side by side, whatever levels say
+    orders = [list(dict.fromkeys(getattr(cell, axis) for cell in cells)) for axis in ('dataset', 'depth')]
+    settings = list(raw['suffixes'])
+    cells.sort(key=lambda cell: (orders[0].index(cell.dataset), orders[1].index(cell.depth), settings.index(cell.setting)))
+    return Table(path.stem, str(path.absolute() if Path(name).suffix == '.yml' else name), raw['caption'], cells)
 
 
 def _leaves(node: Any, levels: Sequence[str], values: dict[str, Any], path: Path) -> Iterator[tuple[dict[str, Any], Any]]:

@@ -17,7 +17,7 @@ from mmengine.config import Config
 from tqdm import tqdm
 
 from .. import launch
-from .definition import Cell
+from .definition import Cell, Table
 from .records import outcome, read_description
 from .training import Training
 
@@ -30,6 +30,7 @@ POLL_SECONDS = 0.5
 class Run:
     """One cell with one seed."""
 
+    table: str
     cell: Cell
     seed: int
     folder: Path
@@ -50,6 +51,7 @@ class Run:
 
     def description(self) -> dict[str, Any]:
         return {
+            'table': self.table,
             'config': self.cell.config.name,
             'seed': self.seed,
             'epochs': self.epochs,
@@ -63,8 +65,8 @@ class Failure(NamedTuple):
     reason: str
 
 
-def plan(cells: Iterable[Cell], seeds: Iterable[int], work_dir: Path, options: Iterable[str] = ()) -> list[Run]:
-    """All runs of these cells, WORK/CELL/seed_N each; seed by seed, so that every cell has a number early.
+def plan(table: Table, cells: Iterable[Cell], seeds: Iterable[int], work_dir: Path, options: Iterable[str] = ()) -> list[Run]:
+    """All runs of these cells of a table, WORK/CELL/seed_N each; seed by seed, so that every cell has a number early.
 
     Args:
         options: entries of the config to override, as ``KEY=VALUE``.
@@ -78,7 +80,7 @@ def plan(cells: Iterable[Cell], seeds: Iterable[int], work_dir: Path, options: I
     overrides = parser.parse_args(['--cfg-options', *options]).cfg_options if options else {}
     configs = [(cell, *_read_config(cell, overrides)) for cell in cells]
     runs = [
-        Run(cell, seed, work_dir.absolute() / cell.name / f'seed_{seed}', epochs, options, digest)
+        Run(table.source, cell, seed, work_dir.absolute() / cell.name / f'seed_{seed}', epochs, options, digest)
         for seed in seeds
         for cell, epochs, digest in configs
     ]

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -28,7 +28,7 @@ class Training:
     def __init__(self, run: Run) -> None:
         run.folder.mkdir(parents=True, exist_ok=True)
         self.run, self.lock, self.slot = run, RunLock(run.folder), 0
-        self.description = {**run.description(), 'machine': machine()}
+        self.description: dict[str, Any] = {}
 
     def start(self, train: Path, slot: int, jobs: int) -> None:
         """Train, from the newest checkpoint that can be read, as one of ``jobs``."""
@@ -36,6 +36,8 @@ class Training:
         # of a run that was killed before its last evaluation: mmengine evaluates only after an epoch of training
         (run.folder / f'epoch_{run.epochs}.pth').unlink(missing_ok=True)
         checkpoint, _ = last_good_checkpoint(run.folder)
+        variables = {**os.environ, **environment(slot, jobs)}
+        self.description = {**run.description(), 'machine': {**machine(), 'threads': variables['OMP_NUM_THREADS']}}
         write_description(run.folder, self.description)
         with (run.folder / OUTPUT).open('ab') as output:
             # a session of its own: Ctrl-C does not reach it, but this process, which then ends it together with its workers
@@ -44,7 +46,7 @@ class Training:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **environment(slot, jobs)},
+                env=variables,
                 pass_fds=(self.lock.file,),
                 start_new_session=True,
             )
