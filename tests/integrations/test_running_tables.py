@@ -1,6 +1,7 @@
 """Running a table: interrupted anywhere, it goes on; what dies is reported; no run is trained twice at a time."""
 
 import _thread
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 pytest.importorskip('mmpretrain')
-from metricconv_mm.integrations.mm.tables import Cell, Run, load_table, outcome, plan, run_all
+from metricconv_mm.integrations.mm.tables import Cell, Run, collect, load_table, markdown, outcome, plan, run_all
 from metricconv_mm.integrations.mm.tables.records import is_locked, read_description
 from metricconv_mm.integrations.mm.tables.training import Training, environment
 
@@ -55,11 +56,18 @@ def starts(tmp_path):
     return path.read_text().splitlines() if path.exists() else []
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=300):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, 'waited in vain'
         time.sleep(0.05)
+
+
+def kill_all_with(argument):
+    for process in Path('/proc').glob('[0-9]*'):
+        with contextlib.suppress(OSError):
+            if str(argument).encode() in (process / 'cmdline').read_bytes():
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def test_a_run_that_dies_is_reported_and_does_not_stop_the_others(stand_in, tmp_path, capsys):
@@ -133,16 +141,16 @@ def test_jobs_share_cores_and_gpus(monkeypatch):
 
 @pytest.fixture
 def tiny_table(tiny_config, tmp_path):
-    """Two cells of three epochs of a second: one trains, the other's images are not there."""
+    """Two cells of five epochs of a second: one trains, the other's images are not there."""
     for name, more in (('good', ''), ('broken', "train_dataloader = dict(dataset=dict(data_root='/no/such'))\n")):
-        (tmp_path / f'tiny_{name}.py').write_text(f"_base_ = '{tiny_config}'\ntrain_cfg = dict(max_epochs=3)\n{more}")
+        (tmp_path / f'tiny_{name}.py').write_text(f"_base_ = '{tiny_config}'\ntrain_cfg = dict(max_epochs=5)\n{more}")
     definition = {
         'caption': 'Tiny',
         'config': str(tmp_path / 'tiny_{method}{suffix}.py'),
         'suffixes': {'LKW': ''},
         'fixed': {'dataset': 'none', 'depth': 18, 'setting': 'LKW'},
         'levels': ['method'],
-        'cells': {'broken': 50.0, 'good': None},
+        'cells': {'good': None, 'broken': 50.0},
     }
     mmengine.dump(definition, tmp_path / 'tiny.yml')
     return tmp_path / 'tiny.yml'
@@ -154,33 +162,33 @@ def test_killed_in_the_middle_and_started_again_it_finishes(tiny_table, tmp_path
     arguments = ['tools/run_table.py', tiny_table, '--seeds', 4, '--work-dir', work]
     folder = work / 'tiny_good/seed_4'
     first = subprocess.Popen([sys.executable, *map(str, arguments)], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(lambda: (folder / 'last_checkpoint').exists())
-    first.kill()
-    first.wait()
-    # and its training as well, as when the machine goes down
-    for process in Path('/proc').iterdir():
-        if process.name.isdigit() and str(folder).encode() in (process / 'cmdline').read_bytes():
-            os.kill(int(process.name), signal.SIGKILL)
+    try:
+        wait_for((folder / 'last_checkpoint').exists)
+    finally:  # the training as well, as when the machine goes down
+        first.kill()
+        first.wait()
+        kill_all_with(folder)
     wait_for(lambda: not is_locked(folder))
     assert outcome(folder).state == 'stopped'
     output = run_tool(*arguments, fails=True)
     assert 'FAILED tiny_broken, seed 4' in output and "Debian's package dataset" in output and '1 of 2 runs died' in output
     found = outcome(folder)
     assert (
-        found.state == 'done' and found.epoch == 3 and 0 <= found.metrics['top1'] <= 100 and found.epoch_seconds > 0 and found.geometry['radius'] > 0
+        found.state == 'done' and found.epoch == 5 and 0 <= found.metrics['top1'] <= 100 and found.epoch_seconds > 0 and found.geometry['radius'] > 0
     )
     assert 'resumed epoch: ' in (folder / 'output.log').read_text()
-    assert [path.name for path in folder.glob('*.pth')] == ['epoch_3.pth']
+    assert [path.name for path in folder.glob('*.pth')] == ['epoch_5.pth']
     description = read_description(folder)
     assert description['seed'] == 4 and description['table'] == str(tiny_table) and 'failure' not in description
-    page = run_tool('tools/collect_table.py', work)
-    assert '| broken |  | 50.00 |' in page and 'died after epoch 0 of 3' in page and (work / 'table.png').is_file()
+    table = load_table(tiny_table, ROOT)
+    page = markdown(table, collect(table, work), work)
+    assert '| LKW | broken |  | 50.00 |' in page and 'died after epoch 0 of 5' in page
 
 
 def test_a_folder_keeps_to_one_config(tiny_table, tmp_path):
     table = load_table(tiny_table, ROOT)
     (run, other) = plan(table, table.cells, [0], tmp_path / 'work', ['optim_wrapper.optimizer.lr=0.5'])
-    assert (run.epochs, other.epochs) == (3, 3) and run.digest != other.digest
+    assert (run.epochs, other.epochs) == (5, 5) and run.digest != other.digest
     assert 'optim_wrapper.optimizer.lr=0.5' in run.command(Path('train.py')) and 'randomness.seed=0' in run.command(Path('train.py'))
     training = Training(run)
     mmengine.dump(run.description(), run.folder / 'run.json')
