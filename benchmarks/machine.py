@@ -11,16 +11,10 @@ from pathlib import Path
 
 import torch
 
+from metricconv_mm.collect_env import cores, cpu
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ('torchvision', 'mmcv', 'mmcv-lite', 'onedl-mmcv', 'triton', 'numpy')
-
-
-def _cpu() -> str:
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-        return next(line.split(':', 1)[1].strip() for line in lines if line.startswith('model name'))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def _versions() -> dict[str, str]:
@@ -36,10 +30,6 @@ def _versions() -> dict[str, str]:
 def _commit() -> str | None:
     done = subprocess.run(['git', 'describe', '--always', '--dirty', '--abbrev=12'], cwd=ROOT, capture_output=True, text=True)
     return done.stdout.strip() or None if done.returncode == 0 else None
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def available_memory() -> int | None:
@@ -59,7 +49,7 @@ def busy() -> float | None:
 def describe(device: str) -> dict[str, object]:
     """The machine and the software, as the result file records them."""
     return {
-        'cpu': _cpu(),
+        'cpu': cpu(),
         'cpu_capability': torch.backends.cpu.get_cpu_capability(),
         'cores': cores(),
         'gpu': torch.cuda.get_device_name() if device == 'cuda' else None,

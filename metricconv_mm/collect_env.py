@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
@@ -26,6 +27,26 @@ def _version(distribution: str) -> str | None:
         return version(distribution)
     except PackageNotFoundError:
         return None
+
+
+def cpu() -> str:
+    """The model of the processor."""
+    try:
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
+        return next(line.split(':', 1)[1].strip() for line in lines if line.startswith('model name'))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def machine() -> dict[str, str | int]:
+    """Where a result was obtained, in short."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu()
+    return {'device': device, 'cores': cores(), 'torch': torch.__version__, 'metricconv_mm': __version__}
 
 
 def openmmlab_stack() -> str:

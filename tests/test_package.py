@@ -21,7 +21,7 @@ ALLOWED = {
     'surgery': {'geometry', 'layers'},
     'transfer': {'layers', 'surgery'},
     'visualization': {'geometry', 'layers'},
-    'integrations': {'geometry', 'functional', 'layers', 'surgery', 'transfer', 'ops', 'visualization'},
+    'integrations': {'geometry', 'functional', 'layers', 'surgery', 'transfer', 'ops', 'visualization', 'collect_env'},
 }
 CORE = ('geometry', 'ops', 'functional', 'layers', 'surgery')
 

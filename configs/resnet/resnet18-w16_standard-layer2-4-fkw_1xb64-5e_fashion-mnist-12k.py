@@ -1,0 +1,8 @@
+# A box filter: a fixed kernel on a grid that its predictor, held where it starts, never moves
+_base_ = './resnet18-w16_standard-layer2-4_1xb64-5e_fashion-mnist-12k.py'
+
+model = dict(backbone=dict(adaptive_cfg=dict(type='ShiftedConv', fixed_kernel=True, predictor_init='identity')))
+default_hooks = dict(
+    geometry=dict(type='GeometryHook'),
+    hold=dict(type='PredictorWarmupHook', epochs=1000),
+)
