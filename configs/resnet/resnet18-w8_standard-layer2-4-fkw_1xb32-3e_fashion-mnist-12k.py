@@ -1,5 +1,5 @@
 # A box filter: a fixed kernel on a grid that its predictor, held where it starts, never moves
-_base_ = './resnet18-w16_standard-layer2-4_1xb64-5e_fashion-mnist-12k.py'
+_base_ = './resnet18-w8_standard-layer2-4_1xb32-3e_fashion-mnist-12k.py'
 
 model = dict(backbone=dict(adaptive_cfg=dict(type='ShiftedConv', fixed_kernel=True, predictor_init='identity')))
 default_hooks = dict(

@@ -1,3 +1,3 @@
-_base_ = './resnet18-w16_metric-layer2-4_1xb64-5e_fashion-mnist-12k.py'
+_base_ = './resnet18-w8_metric-layer2-4_1xb32-3e_fashion-mnist-12k.py'
 
 model = dict(backbone=dict(adaptive_cfg=dict(fixed_kernel=True, encoding='spectral')))

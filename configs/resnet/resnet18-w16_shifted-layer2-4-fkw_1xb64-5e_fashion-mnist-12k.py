@@ -1,3 +1,0 @@
-_base_ = './resnet18-w16_shifted-layer2-4_1xb64-5e_fashion-mnist-12k.py'
-
-model = dict(backbone=dict(adaptive_cfg=dict(fixed_kernel=True)))
