@@ -62,7 +62,7 @@ def write_run():
 @pytest.fixture
 def work_dir(tmp_path, write_run):
     """Runs of three cells of a table: three seeds, of which one was resumed; one that died; one that was stopped."""
-    metric, deform, shifted = (f'resnet18-w16_{method}-layer2-4_1xb64-5e_fashion-mnist-12k' for method in ('metric', 'deform', 'shifted'))
+    metric, deform, shifted = (f'resnet18-w8_{method}-layer2-4_1xb32-3e_fashion-mnist-12k' for method in ('metric', 'deform', 'shifted'))
     for seed, top1 in SCORES.items():
         parts = ([(1, 30.0), (2, 31.0)], [(2, top1)]) if seed == 1 else ([(1, 30.0), (2, top1)],)
         write_run(tmp_path / metric / f'seed_{seed}', *parts)
@@ -129,8 +129,8 @@ def test_the_tool_writes_tables_numbers_and_a_picture(work_dir, tmp_path, call_t
         rows = {row['config']: row for row in csv.DictReader(file)}
     with (tmp_path / 'out/runs.csv').open() as file:
         runs = [row for row in csv.DictReader(file) if row['method'] == 'metric']
-    name = 'resnet18-w16_metric-layer2-4_1xb64-5e_fashion-mnist-12k'
-    assert len(rows) == 11 and float(rows[name]['top1_mean']) == statistics.fmean(float(run['top1']) for run in runs)
+    name = 'resnet18-w8_metric-layer2-4_1xb32-3e_fashion-mnist-12k'
+    assert len(rows) == len(load_table('fashion-mnist-12k', ROOT).cells) and float(rows[name]['top1_mean']) == statistics.fmean(float(run['top1']) for run in runs)
     model = {model['Name']: model for model in mmengine.load(metafile)['Models']}[name]
     assert model['Metadata']['Seeds'] == [0, 1, 2] and '--methods metric --settings LKW-SC' in model['Metadata']['Command']
     assert model['Results'][0]['Metrics']['Top 1 Accuracy Std'] == 2.43
