@@ -130,7 +130,8 @@ def test_the_tool_writes_tables_numbers_and_a_picture(work_dir, tmp_path, call_t
     with (tmp_path / 'out/runs.csv').open() as file:
         runs = [row for row in csv.DictReader(file) if row['method'] == 'metric']
     name = 'resnet18-w8_metric-layer2-4_1xb32-3e_fashion-mnist-12k'
-    assert len(rows) == len(load_table('fashion-mnist-12k', ROOT).cells) and float(rows[name]['top1_mean']) == statistics.fmean(float(run['top1']) for run in runs)
+    assert len(rows) == len(load_table('fashion-mnist-12k', ROOT).cells)
+    assert float(rows[name]['top1_mean']) == statistics.fmean(float(run['top1']) for run in runs)
     model = {model['Name']: model for model in mmengine.load(metafile)['Models']}[name]
     assert model['Metadata']['Seeds'] == [0, 1, 2] and '--methods metric --settings LKW-SC' in model['Metadata']['Command']
     assert model['Results'][0]['Metrics']['Top 1 Accuracy Std'] == 2.43

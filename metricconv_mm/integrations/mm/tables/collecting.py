@@ -95,7 +95,7 @@ def markdown(table: Table, rows: list[Row], work_dir: Path) -> str:
 
 
 def geometry_markdown(rows: list[Row]) -> str:
-    """What GeometryHook measured after the last epoch: means over layers, and over seeds."""
+    """What GeometryHook measured after the last epoch: medians over layers, means over seeds."""
     names = list(dict.fromkeys(name for row in rows for found in row.done for name in found.geometry))
     header = ['data set', 'ResNet', 'setting', 'method', *names]
     body = []

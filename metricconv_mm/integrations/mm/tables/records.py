@@ -92,7 +92,7 @@ class Outcome:
     memory: float | None = None
     """peak of the GPU in MiB; mmengine logs none on the CPU"""
     geometry: dict[str, float] = field(default_factory=dict)
-    """GeometryHook's statistics at the last epoch, means over layers, if done"""
+    """GeometryHook's statistics at the last epoch, medians over layers, if done"""
 
 
 def outcome(folder: Path) -> Outcome:
@@ -132,4 +132,4 @@ def _geometry(records: list[dict[str, Any]]) -> dict[str, float]:
     for key, value in max(measured, key=lambda record: record['step']).items():
         if key.startswith('geometry/'):
             by_statistic.setdefault(key.rsplit('/', 1)[1], []).append(value)
-    return {name: statistics.fmean(values) for name, values in by_statistic.items()}
+    return {name: statistics.median(values) for name, values in by_statistic.items()}
