@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -34,4 +35,18 @@ def draw_curves(runs: dict[str, list[dict]]) -> Figure:
     for axes in (losses, accuracies):
         axes.grid(alpha=0.3)
     losses.legend(fontsize=7)
+    return figure
+
+
+def draw_range_test(rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float], suggestion: float | None) -> Figure:
+    """The loss over the learning rate of a range test, and the rate that it suggests."""
+    figure = Figure(figsize=(6, 3.6), layout='constrained')
+    axes = figure.add_subplot()
+    axes.plot(rates, losses, color='0.75', label='loss')
+    axes.plot(rates, smoothed, label='smoothed')
+    if suggestion is not None:
+        axes.axvline(suggestion, color='tab:red', linestyle='--', label=f'suggestion: {suggestion:.2g}')
+    axes.set(xscale='log', xlabel='learning rate', ylabel='loss')
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
     return figure
