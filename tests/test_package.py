@@ -21,7 +21,7 @@ ALLOWED = {
     'surgery': {'geometry', 'layers'},
     'transfer': {'layers', 'surgery'},
     'denoising': {'geometry', 'functional', 'layers'},
-    'visualization': {'geometry', 'layers'},
+    'visualization': {'geometry', 'layers', 'denoising'},
     'integrations': {'geometry', 'functional', 'layers', 'surgery', 'transfer', 'denoising', 'ops', 'visualization'},
 }
 CORE = ('geometry', 'ops', 'functional', 'layers', 'surgery', 'denoising')

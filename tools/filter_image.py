@@ -40,7 +40,7 @@ def filter_all(clean, args, settings):
     noisy = clean + args.sigma * gaussian_noise(clean.shape, args.seed, generator=args.noise)[0]
     panels = [('clean', clean), (f'noisy: {psnr(noisy, clean):.2f} dB', noisy)]
     print(f'{"noisy":<30}{psnr(noisy, clean):8.3f} dB')
-    for label, image in tqdm(apply_filters(noisy, settings, args.filters), desc='filters', leave=False):
+    for label, image in tqdm(apply_filters(noisy, settings, args.filters), desc='filters', leave=False, disable=None):
         tqdm.write(f'{label:<30}{psnr(image, clean):8.3f} dB', file=sys.stdout)
         panels.append((f'{label}: {psnr(image, clean):.2f} dB', image))
     return panels
