@@ -74,11 +74,12 @@ def draw_learning(clean: Tensor, runs: dict[str, tuple[dict, Sequence[Tensor]]],
             row.append((method, image))
     for row, axes_row in zip(pictures, panels, strict=True):
         for (label, image), axes in zip(row, axes_row, strict=True):
+            if not label:  # the curves' place
+                continue
             axes.imshow(displayable(image), cmap='gray', vmin=0, vmax=1)
             axes.set_title(f'{label}: {psnr(image, clean):.2f} dB' if image is not clean else label, fontsize=9)
             axes.set_axis_off()
     curves = panels[1, 0]
-    curves.clear()
     for method, (errors, _) in runs.items():
         (line,) = curves.plot(errors['train'], label=method)
         curves.plot([int(i) for i in errors['test']], list(errors['test'].values()), '--', color=line.get_color())
