@@ -35,6 +35,7 @@ class NoisyImageDataset(BaseDataset):
         size: (rows, columns) that images are resized to, whatever their aspect ratio.
         seed: of the noise.
         image_folder, image_suffix: where images that a .txt file lists are, below ``data_root``.
+        crop: (rows, columns) of a random part of every image, another one each time; None is all of it.
         cache: keep prepared images in memory, 2 bytes a pixel.
 
     Items:
@@ -42,7 +43,7 @@ class NoisyImageDataset(BaseDataset):
 
     Raises:
         FileNotFoundError: when a folder, list or listed image is missing.
-        ValueError: for a negative sigma, an empty size, or splits without images.
+        ValueError: for a negative sigma, an empty size, a crop larger than the images, or splits without images.
     """
 
     METAINFO = {'task': 'denoising'}
@@ -56,16 +57,19 @@ class NoisyImageDataset(BaseDataset):
         seed: int = 0,
         image_folder: str = '.',
         image_suffix: str = '.jpg',
+        crop: Sequence[int] | None = None,
         cache: bool = True,
         **kwargs: Any,
     ) -> None:
         check_sigma(sigma)
         if len(size) != 2 or min(size) < 1:
             raise ValueError(f'expected size=(rows, columns) of at least one pixel, got {size=}')
+        if crop is not None and not (len(crop) == 2 and 1 <= crop[0] <= size[0] and 1 <= crop[1] <= size[1]):
+            raise ValueError(f'expected crop=(rows, columns) of at most {tuple(size)}, got {crop=}')
         if not splits:
             raise ValueError("expected splits such as dict(train='train'), a name and a folder or list each, got none")
         self.splits, self.sigma, self.size, self.seed, self.cache = dict(splits), sigma, tuple(size), seed, cache
-        self.image_folder, self.image_suffix = image_folder, image_suffix
+        self.image_folder, self.image_suffix, self.crop = image_folder, image_suffix, crop
         self._prepared: dict[int, tuple[Tensor, Tensor]] = {}
         super().__init__(ann_file='', data_root=data_root, data_prefix={}, **kwargs)
 
@@ -97,6 +101,9 @@ class NoisyImageDataset(BaseDataset):
         clean, noisy = self._prepared[idx] if idx in self._prepared else self._prepare(info)
         if self.cache:
             self._prepared[idx] = clean, noisy
+        if self.crop is not None:
+            row, column = (int(torch.randint(whole - part + 1, ())) for whole, part in zip(self.size, self.crop, strict=True))
+            clean, noisy = (image[:, row : row + self.crop[0], column : column + self.crop[1]] for image in (clean, noisy))
         return self.pipeline({'inputs': noisy.float() / 255, 'clean': clean.float() / 255, 'split': info['split'], 'name': info['name']})
 
     def _prepare(self, info: dict[str, Any]) -> tuple[Tensor, Tensor]:
