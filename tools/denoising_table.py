@@ -27,7 +27,7 @@ def parse_arguments():
     parser.add_argument('--kernel-sizes', type=int, nargs='+', choices=[5, 11, 31], default=[5, 11], help='(default: 5 11)')
     parser.add_argument('--sigmas', type=float, nargs='+', default=[0.1, 0.3, 0.5], help='standard deviations of the noise (default: 0.1 0.3 0.5)')
     parser.add_argument('--epochs', type=int, default=100, help='(default: 100)')
-    parser.add_argument('--crop', type=int, help='train on random squares of so many pixels, evaluate on whole images; cheaper (default: whole images)')
+    parser.add_argument('--crop', type=int, help='train on random squares of so many pixels, evaluate on whole images (default: whole images)')
     parser.add_argument('--lr', type=float, help="learning rate (default: the paper's, which is known for its sigmas)")
     return parser.parse_args()
 

@@ -25,14 +25,16 @@ METHODS = {
 def parse_arguments():
     parser = argparse.ArgumentParser(description='Learn sample locations on one noisy image and test them on the same scene with other noise')
     parser.add_argument('image', help='image file; colour is turned into grey')
-    parser.add_argument('--out', default='learn_image', help='folder for results, tables and figures; finished runs in it are kept (default: learn_image)')
+    parser.add_argument('--out', default='learn_image', help='folder for results and figures; finished runs in it are kept (default: learn_image)')
     parser.add_argument('--methods', nargs='+', choices=list(METHODS), default=list(METHODS), help='metric-E has eps_w = E (default: all)')
     parser.add_argument('--sigmas', type=float, nargs='+', default=[0.1, 0.3, 0.5], help='standard deviations of the noise (default: 0.1 0.3 0.5)')
     parser.add_argument('--kernel-sizes', type=int, nargs='+', default=[5, 11, 31], help='odd; the paper has 5 11 31 51 121 (default: 5 11 31)')
     parser.add_argument('--iterations', type=int, default=100, help='steps of gradient descent (default: 100)')
     parser.add_argument('--lr', type=float, help="learning rate (default: the paper's, which is known for its sigmas and kernel sizes)")
     parser.add_argument('--seed', type=int, default=42, help='seed of the noise (default: 42)')
-    parser.add_argument('--noise', choices=['cuda', 'cpu'], default='cuda', help="whose random numbers: a GPU's, as the paper's, or a CPU's (default: cuda)")
+    parser.add_argument(
+        '--noise', choices=['cuda', 'cpu'], default='cuda', help='random numbers of a GPU, as in the paper, or of a CPU (default: cuda)'
+    )
     parser.add_argument('--test-every', type=int, default=1, help='test at every so many iterations (default: 1)')
     return parser.parse_args()
 
@@ -80,11 +82,16 @@ def run(args, results, paper, clean, sigma, method, k):
 def write_tables(args, results, paper, cells):
     columns = [(f'{method} k={k}', (method, k)) for method in args.methods for k in args.kernel_sizes]
     sections = []
+    rows = [(f'sigma={sigma:g}', sigma) for sigma in args.sigmas]
     for title, what in (('test MSE', 'test_mse'), ('delta', 'gap')):
-        rows = [(f'sigma={sigma:g}', sigma) for sigma in args.sigmas]
-        table = comparison(
-            rows, columns, lambda s, c, what=what: cells[s, *c][what], lambda s, c, what=what: paper_value(paper, what, s, *c)
-        )  # fmt: skip
+
+        def measured(sigma, column, what=what):
+            return cells[(sigma, *column)][what]
+
+        def printed(sigma, column, what=what):
+            return paper_value(paper, what, sigma, *column)
+
+        table = comparison(rows, columns, measured, printed)
         sections.append(f'{title}, measured / paper\n\n{table}\n')
     path = results.folder / 'tables.md'
     path.write_text('\n'.join(sections))

@@ -1,4 +1,4 @@
-"""The paper's experiments with noise: heuristic filters, and sample locations learnt on one image. Learning on a data set is integrations.mm.denoising."""
+"""The paper's experiments with noise: heuristic filters, and sample locations learnt on one image (on a data set: integrations.mm.denoising)."""
 
 from .filters import FILTERS, Settings, apply_filters, gradient_metric_of
 from .measures import generalisation_gap, psnr, psnr_of
