@@ -34,6 +34,7 @@ def parse_arguments():
 
 def configure(args, paper, folder, sigma, method, kernel, k):
     """The config of one cell."""
+    name = f'sigma{sigma:g}_k{k}_{method}-{kernel}'
     cfg = Config.fromfile(CONFIGS / f'{METHODS[method]}_{kernel}-kernel_1xb32-100e_{args.data}.py')
     rate = args.lr if args.lr is not None else paper_value(paper, 'lr', sigma, f'{method}-{kernel}', k)
     if rate is None:
@@ -47,8 +48,8 @@ def configure(args, paper, folder, sigma, method, kernel, k):
         'val_dataloader.batch_size': 4,
         'train_cfg.max_epochs': args.epochs,
         'train_cfg.val_interval': max(args.epochs // 2, 1),
-        'work_dir': str(folder),
-        'experiment_name': folder.name,
+        'work_dir': str(folder / name),
+        'experiment_name': name,
         # a run that was stopped goes on from its last checkpoint
         'resume': True,
         'launcher': 'none',
@@ -64,10 +65,9 @@ def configure(args, paper, folder, sigma, method, kernel, k):
     return cfg
 
 
-def run(args, results, paper, sigma, method, kernel, k):
+def run(args, results, cfg):
     """One cell of the table: from the folder if it is there, or trained."""
-    name = f'sigma{sigma:g}_k{k}_{method}-{kernel}'
-    cfg = configure(args, paper, results.folder / name, sigma, method, kernel, k)
+    name = cfg.experiment_name
     settings = {'data': args.data, 'lr': cfg.optim_wrapper.optimizer.lr, 'epochs': args.epochs, 'crop': args.crop}
     result = results.load(name, settings)
     if result is None:
@@ -121,13 +121,15 @@ def main():
             raise ValueError(f'--epochs: expected at least 1, got {args.epochs}')
         paper = load_paper(CONFIGS / 'paper.json', args.data)
         results = Results(args.out or f'work_dirs/denoising_{args.data}')
-        cells = {
-            (sigma, k, method, kernel): run(args, results, paper, sigma, method, kernel, k)
+        # all configs first: what is impossible shows before hours of work
+        configs = {
+            (sigma, k, method, kernel): configure(args, paper, results.folder, sigma, method, kernel, k)
             for k in args.kernel_sizes
             for method in reversed(args.methods)
             for kernel in args.kernels
             for sigma in args.sigmas
         }
+        cells = {cell: run(args, results, cfg) for cell, cfg in configs.items()}
     except (ValueError, OSError) as error:
         sys.exit(str(error))
     write_tables(args, results, paper, cells)

@@ -49,10 +49,9 @@ def learning_rate(args, paper, sigma, method, k, pixels):
     return rate * pixels / PAPER_PIXELS
 
 
-def run(args, results, paper, clean, sigma, method, k):
+def run(args, results, rate, clean, sigma, method, k):
     """One cell of the table: from the folder if it is there, or learnt."""
     name = f'sigma{sigma:g}_k{k}_{method}'
-    rate = learning_rate(args, paper, sigma, method, k, clean.numel())
     settings = {'size': list(clean.shape[2:]), 'lr': rate, 'iterations': args.iterations, 'seed': args.seed, 'noise': args.noise}
     result = results.load(name, settings)
     if result is None:
@@ -117,10 +116,14 @@ def main():
             check_sigma(sigma)
         paper = load_paper(PAPER, 'one_image')
         results = Results(args.out)
-        cells = {
-            (sigma, method, k): run(args, results, paper, clean, sigma, method, k)
-            for k in args.kernel_sizes for sigma in args.sigmas for method in args.methods
-        }  # fmt: skip
+        # all of them first: what is impossible shows before hours of work
+        rates = {
+            (sigma, method, k): learning_rate(args, paper, sigma, method, k, clean.numel())
+            for k in args.kernel_sizes
+            for sigma in args.sigmas
+            for method in args.methods
+        }
+        cells = {cell: run(args, results, rate, clean, *cell) for cell, rate in rates.items()}
         write_tables(args, results, paper, cells)
         write_figures(args, results, clean, cells)
     except (ValueError, OSError, FloatingPointError) as error:
