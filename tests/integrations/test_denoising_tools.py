@@ -1,13 +1,17 @@
-"""The tools that need no data set, as a user runs them."""
+"""The tools that need no data set, in this process: they need no OpenMMLab, and importing torch takes longer than what they do."""
 
 import json
 import re
+import runpy
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 pytest.importorskip('matplotlib')
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope='module')
@@ -20,8 +24,25 @@ def picture(tmp_path_factory):
     return path
 
 
-def test_filters_are_compared_and_drawn(run_tool, picture, tmp_path):
-    output = run_tool(
+@pytest.fixture
+def run_here(monkeypatch, capsys):
+    """Run a tool's main program; returns what it printed, or the message that it ends with where it fails."""
+
+    def run(tool, *arguments, fails=False):
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
+        if not fails:
+            runpy.run_path(str(ROOT / tool), run_name='__main__')
+            return capsys.readouterr().out
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / tool), run_name='__main__')
+        assert ended.value.code not in (0, None)
+        return f'{ended.value.code}\n{capsys.readouterr().err}'
+
+    return run
+
+
+def test_filters_are_compared_and_drawn(run_here, picture, tmp_path):
+    output = run_here(
         'tools/filter_image.py', picture, '--kernel-size', 5, '--taus', 0, 0.8, '--out', tmp_path / 'f.png',
         '--balls', '3,4', '20,29', '--balls-out', tmp_path / 'b.png',
     )  # fmt: skip
@@ -44,17 +65,17 @@ def test_filters_are_compared_and_drawn(run_tool, picture, tmp_path):
         (['none.png'], 'give the path of an image file'),
     ],
 )
-def test_what_cannot_be_filtered_is_said(run_tool, picture, tmp_path, arguments, message):
+def test_what_cannot_be_filtered_is_said(run_here, picture, tmp_path, arguments, message):
     arguments = [picture if argument == 'PICTURE' else argument for argument in arguments]
-    output = run_tool('tools/filter_image.py', *arguments, '--out', tmp_path / 'f.png', '--balls-out', tmp_path / 'b.png', fails=True)
-    assert message in output and 'Traceback' not in output and not (tmp_path / 'f.png').exists()
+    output = run_here('tools/filter_image.py', *arguments, '--out', tmp_path / 'f.png', '--balls-out', tmp_path / 'b.png', fails=True)
+    assert message in output and not (tmp_path / 'f.png').exists()
 
 
-def test_learning_on_an_image_skips_what_is_done(run_tool, picture, tmp_path):
+def test_learning_on_an_image_skips_what_is_done(run_here, picture, tmp_path):
     command = ['tools/learn_image.py', picture, '--out', tmp_path, '--sigmas', 0.3, '--kernel-sizes', 5, '--iterations', 3, '--methods']
-    run_tool(*command, 'deform')
+    run_here(*command, 'deform')
     first = (tmp_path / 'sigma0.3_k5_deform.json').stat().st_mtime_ns
-    output = run_tool(*command, 'deform', 'metric-0.1')
+    output = run_here(*command, 'deform', 'metric-0.1')
     assert (tmp_path / 'sigma0.3_k5_deform.json').stat().st_mtime_ns == first
     assert re.search(r'sigma=0.3 \| .* / 7.26e-3 \| .* / 8.10e-3', output)
     result = json.loads((tmp_path / 'sigma0.3_k5_metric-0.1.json').read_text())
@@ -63,5 +84,5 @@ def test_learning_on_an_image_skips_what_is_done(run_tool, picture, tmp_path):
     assert result['train_mse'] == result['train'][2] and result['test_mse'] == result['test']['2'] and result['train'][2] < result['train'][0]
     assert (tmp_path / 'tables.md').is_file() and (tmp_path / 'sigma0.3_k5.png').read_bytes().startswith(b'\x89PNG')
     # nothing is learnt before everything that was asked for is known to be possible
-    output = run_tool(*command, 'deform', '--out', tmp_path / 'new', '--kernel-sizes', 5, 7, fails=True)
+    output = run_here(*command, 'deform', '--out', tmp_path / 'new', '--kernel-sizes', 5, 7, fails=True)
     assert 'no learning rate for deform, sigma 0.3 and kernel size 7' in output and not list((tmp_path / 'new').glob('*.json'))
