@@ -53,8 +53,8 @@ def configure(args, paper, folder, sigma, method, kernel, k):
         # a run that was stopped goes on from its last checkpoint
         'resume': True,
         'launcher': 'none',
+        # a line an epoch
         'default_hooks.logger.interval': 1000,
-        'log_level': 'WARNING',
     }
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         options[f'{loader}.dataset.sigma'] = sigma

@@ -70,7 +70,11 @@ def comparison(
     """A Markdown table of 'measured / paper' with a dash for what is missing; rows and columns are (label, key)."""
 
     def number(value: float | None) -> str:
-        return '-' if value is None else f'{value:.3g}' if abs(value) >= 0.1 or value == 0 else f'{value:.2e}'.replace('e-0', 'e-')
+        if value is None:
+            return '-'
+        if 0 < abs(value) < 0.1:
+            return f'{value:.2e}'.replace('e-0', 'e-')
+        return f'{value:.3g}' if abs(value) < 1000 else f'{value:.0f}'
 
     lines = ['| | ' + ' | '.join(label for label, _ in columns) + ' |', '|---' * (len(columns) + 1) + '|']
     for label, row in rows:

@@ -37,10 +37,10 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path):
 
 
 def test_tables_show_both_numbers_and_what_is_missing():
-    measured = {('a', 1): 0.00123, ('b', 1): 12.3, ('a', 2): None, ('b', 2): 0.0}
+    measured = {('a', 1): 0.00123, ('b', 1): 2283.4, ('a', 2): None, ('b', 2): 0.0}
     table = comparison([('A', 'a'), ('B', 'b')], [('one', 1), ('two', 2)], lambda r, c: measured[r, c], lambda r, c: 0.5 if c == 1 else None)
     assert table.splitlines()[0] == '| | one | two |'
-    assert table.splitlines()[2:] == ['| A | 1.23e-3 / 0.5 | - / - |', '| B | 12.3 / 0.5 | 0 / - |']
+    assert table.splitlines()[2:] == ['| A | 1.23e-3 / 0.5 | - / - |', '| B | 2283 / 0.5 | 0 / - |']
 
 
 @pytest.mark.parametrize('experiment', ['one_image', 'bsds300', 'voc2012'])

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 pytest.importorskip('mmpretrain')
 from mmengine.config import Config
@@ -21,21 +20,6 @@ from metricconv_mm.integrations.mm.denoising import DenoisingError, NoisyImageDa
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / 'configs/denoising').glob('*.py'))
 METRIC = dict(type='MetricConv', encoding='cholesky', drift='sigmoid', support='polar', eps_w=0.1, kernel_init='uniform', fixed_kernel=True)
-
-
-@pytest.fixture(scope='session')
-def image_folder(tmp_path_factory):
-    """train: six smooth pictures of several sizes and modes; val: three; and lists of them."""
-    root = tmp_path_factory.mktemp('images')
-    generator = np.random.default_rng(0)
-    for split, count in (('train', 6), ('val', 3)):
-        (root / split).mkdir()
-        for index in range(count):
-            coarse = Image.fromarray(generator.integers(0, 256, (4, 5, 3), dtype=np.uint8))
-            coarse.resize((40 + index, 30), Image.Resampling.BICUBIC).convert('L' if index == 1 else 'RGB').save(root / split / f'{split}{index}.png')
-        (root / f'{split}.txt').write_text('\n'.join(f'{split}{index}' for index in range(count)) + '\n')
-    (root / 'train/notes.md').write_text('no picture')
-    return root
 
 
 def dataset(root, sigma=0.1, splits=None, **options):

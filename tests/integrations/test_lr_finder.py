@@ -84,3 +84,13 @@ def test_what_cannot_be_tested_is_refused(loader):
     broken = Parabola(math.nan)
     with pytest.raises(FloatingPointError, match='not finite at the lowest learning rate'):
         range_test(broken, loader, optimiser(broken), 1, 2)
+
+
+@pytest.mark.stack
+def test_any_config_can_be_tested(run_tool, image_folder, tmp_path):
+    output = run_tool(
+        'tools/lr_finder.py', CONFIG, '--low', 1e-3, '--high', 1e9, '--iterations', 30, '--out', tmp_path / 'lr.png',
+        '--cfg-options', f'train_dataloader.dataset.data_root={image_folder}', 'train_dataloader.dataset.size=[16,16]',
+    )  # fmt: skip
+    assert 'suggestion: ' in output or 'no suggestion' in output
+    assert [path.name for path in tmp_path.iterdir()] == ['lr.png'] and (tmp_path / 'lr.png').read_bytes().startswith(b'\x89PNG')
