@@ -66,3 +66,20 @@ def run_tool():
         return output
 
     return run
+
+
+@pytest.fixture(scope='session')
+def image_folder(tmp_path_factory):
+    """train: six smooth pictures of several sizes and modes; val: three; and lists of them."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp('images')
+    generator = np.random.default_rng(0)
+    for split, count in (('train', 6), ('val', 3)):
+        (root / split).mkdir()
+        for index in range(count):
+            coarse = Image.fromarray(generator.integers(0, 256, (4, 5, 3), dtype=np.uint8))
+            coarse.resize((40 + index, 30), Image.Resampling.BICUBIC).convert('L' if index == 1 else 'RGB').save(root / split / f'{split}{index}.png')
+        (root / f'{split}.txt').write_text('\n'.join(f'{split}{index}' for index in range(count)) + '\n')
+    (root / 'train/notes.md').write_text('no picture')
+    return root
