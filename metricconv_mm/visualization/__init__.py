@@ -1,17 +1,12 @@
 """Pictures of what the layers see and of how training went; needs matplotlib."""
 
-<<<<<<< HEAD
-from .balls import balls_over, draw_balls, layer_balls, pixels
-from .curves import draw_curves, read_scalars
-from .scores import Point, draw_scores
-
-__all__ = ['Point', 'balls_over', 'draw_balls', 'draw_curves', 'draw_scores', 'layer_balls', 'pixels', 'read_scalars']
-=======
 from .balls import balls_over, draw_balls, draw_metric_balls, layer_balls, outline, pixels
 from .curves import draw_curves, draw_learning, draw_range_test, read_scalars
 from .images import displayable, draw_panels, read_image
+from .scores import Point, draw_scores
 
 __all__ = [
+    'Point',
     'balls_over',
     'displayable',
     'draw_balls',
@@ -20,10 +15,10 @@ __all__ = [
     'draw_metric_balls',
     'draw_panels',
     'draw_range_test',
+    'draw_scores',
     'layer_balls',
     'outline',
     'pixels',
     'read_image',
     'read_scalars',
 ]
->>>>>>> denoise
