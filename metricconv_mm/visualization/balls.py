@@ -66,7 +66,7 @@ def balls_over(name: str, layer: AdaptiveConv2d, input: Tensor) -> LayerBalls:
     outlines = None
     if isinstance(layer, MetricConv2d):
         # a polar support of one ring samples the boundary of the unit ball
-        boundary = tangent_ball(layer.metric(input)[:1, :5], 'polar', (1, 64))[0].permute(2, 3, 0, 1).cpu().numpy()
+        boundary = tangent_ball(layer.metric(input)[:1, :5], 'polar', (1, 64), norm=layer.norm)[0].permute(2, 3, 0, 1).cpu().numpy()
         outlines = centres[:, :, None] + np.concatenate([boundary, boundary[:, :, :1]], 2)
     return LayerBalls(name, centres, centres[:, :, None] + samples, outlines, (input.shape[2], input.shape[3]))
 
