@@ -83,7 +83,10 @@ def _isotropic_scaled(value: float, limits: Limits) -> list[float]:
 def _isotropic_within(value: float, limits: Limits) -> list[float]:
     low, high = limits.scale_range
     if not low < value < high:
-        raise ValueError(f"the eigenvalue of 'isotropic' stays within scale_range={limits.scale_range}, so {value:.3g} cannot be encoded: choose a wider scale_range")
+        raise ValueError(
+            f"the eigenvalue of 'isotropic' stays within scale_range={limits.scale_range}, so {value:.3g} cannot be encoded: "
+            'choose a wider scale_range'
+        )
     return [math.log((value - low) / (high - value))]
 
 
@@ -94,6 +97,7 @@ ENCODINGS: dict[str, Encoding] = {
     'spectral': Encoding(4, _spectral, 'rrrrrr', lambda v, k: [0.0, 0.0, _above_floor(v, k), _above_floor(v, k)]),
     'spectral_scaled': Encoding(5, _spectral_scaled, 'rrsssss', _isotropic_scaled),
 }
+
 
 class Drift(NamedTuple):
     """How raw channels become w."""

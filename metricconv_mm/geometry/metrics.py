@@ -1,7 +1,8 @@
 """Metrics as plain tensors.
 
 A metric field is one tensor of five channels, ``Tensor[..., 5, H, W]``: m_xx, m_xy, m_yy (the symmetric positive definite matrix M) and
-w_x, w_y (the drift w), of which a norm makes F (:mod:`~metricconv_mm.geometry.norms`). x is the column direction, y the row direction (down). Lengths are in pixels.
+w_x, w_y (the drift w), of which a norm makes F (:mod:`~metricconv_mm.geometry.norms`). x is the column direction, y the row direction (down).
+Lengths are in pixels.
 """
 
 from __future__ import annotations

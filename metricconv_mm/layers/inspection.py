@@ -53,8 +53,9 @@ def geometry_statistics(layer: AdaptiveConv2d, input: Tensor) -> dict[str, float
     """Where ``layer`` samples ``input``, in means over images, groups and output pixels.
 
     Returns:
-        of metric convolutions ``asymmetry`` (||w||_{M^-1}, from 0 to below 1, or 1/2 of 'matsumoto'), ``anisotropy`` (longest over shortest axis of M's ellipse, 1 is round) and
-        ``radius`` (of the disk of the unit ball's area, in pixels); of the others ``displacement``: how far, in pixels, taps are from the plain grid.
+        of metric convolutions ``asymmetry`` (||w||_{M^-1}, from 0 to below 1, or 1/2 of 'matsumoto'), ``anisotropy`` (longest over shortest axis
+        of M's ellipse, 1 is round) and ``radius`` (of the disk of the unit ball's area, in pixels); of the others ``displacement``: how far, in
+        pixels, taps are from the plain grid.
     """
     if isinstance(layer, MetricConv2d):
         metric = layer.metric(input).unflatten(1, (-1, 5))

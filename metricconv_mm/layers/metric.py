@@ -139,4 +139,6 @@ class MetricConv2d(AdaptiveConv2d):
 
     def extra_repr(self) -> str:
         shared = super().extra_repr()
-        return f'{shared}, metric={self.family!r}, encoding={self.encoding!r}, drift={self.drift!r}, support={self.support!r}, eps_w={self.limits.eps_w}'
+        return (
+            f'{shared}, metric={self.family!r}, encoding={self.encoding!r}, drift={self.drift!r}, support={self.support!r}, eps_w={self.limits.eps_w}'
+        )

@@ -2,5 +2,6 @@
 
 from .balls import balls_over, draw_balls, layer_balls, pixels
 from .curves import draw_curves, read_scalars
+from .norms import draw_norms
 
-__all__ = ['balls_over', 'draw_balls', 'draw_curves', 'layer_balls', 'pixels', 'read_scalars']
+__all__ = ['balls_over', 'draw_balls', 'draw_curves', 'draw_norms', 'layer_balls', 'pixels', 'read_scalars']

@@ -130,7 +130,7 @@ def load(start, channel: tl.constexpr, step, mask):
 
 @triton.jit
 def load_raw(start, step, mask, MATRIX: tl.constexpr, CHANNELS: tl.constexpr):
-    """Five channels of the matrix, the last of which are repeated where the encoding has fewer, and the drift, as if it were one more if there is none."""
+    """Five channels of the matrix, the last of which are repeated where the encoding has fewer, and the drift, likewise."""
     a = load(start, 0, step, mask)
     b = load(start, 1, step, mask) if MATRIX > 1 else a
     c = load(start, 2, step, mask) if MATRIX > 2 else b
