@@ -69,10 +69,6 @@ class Case:
         )
         return rows, columns
 
-    @property
-    def norm(self) -> str | None:
-        return TRANSFORMS[self.name].norm
-
     def parameter_dtype(self) -> torch.dtype:
         return torch.float32 if self.precise_parameter else self.dtype
 
@@ -112,7 +108,8 @@ class Problem:
         self.case = case
         self.generator = torch.Generator().manual_seed(case.seed)
         n, output, groups = case.images, case.output, case.parameter_groups
-        self.support = rotated_support(case).float() if case.norm else None
+        self.norm = TRANSFORMS[case.name].norm
+        self.support = rotated_support(case).float() if self.norm else None
         weight = self.normal(case.outputs * case.groups, case.inputs, *case.kernel)
         tensors = [
             self.normal(n, case.channels, *case.size),
@@ -138,7 +135,7 @@ class Problem:
     def parameter(self) -> Tensor:
         case, (rows, columns) = self.case, self.case.output
         shape = (case.images, case.parameter_groups)
-        if case.norm is None:
+        if self.norm is None:
             count = case.taps if case.name == 'deform_conv2d' else 1
             # odd sixteenths, which every dtype holds: between the pixels in all of them
             steps = (8 * case.spread * self.normal(*shape, 2 * count, rows, columns)).clamp(-126, 126).floor()
@@ -147,7 +144,7 @@ class Problem:
         again = torch.ones(*shape, rows, columns, dtype=torch.bool)
         while again.any():
             raw = self.normal(*shape, 7, rows, columns).flatten(0, 1)
-            drawn = encode_metric(raw, 'spectral_scaled', 'clip_detached', eps_w=0.3, scale_range=(0.3, 2 * case.spread), norm=case.norm)
+            drawn = encode_metric(raw, 'spectral_scaled', 'clip_detached', eps_w=0.3, scale_range=(0.3, 2 * case.spread), norm=self.norm)
             drawn = drawn.unflatten(0, shape).to(case.parameter_dtype()).double()
             metric = torch.where(again.unsqueeze(2), drawn, metric)
             again &= self.near_edges(metric)
@@ -175,7 +172,7 @@ class Problem:
                 if case.positions == 'nan':
                     parameter[n, group, channel, row, column] = math.nan
                     self.lost[n, group, row, column] = True
-                elif case.norm:
+                elif self.norm:
                     parameter[n, group, :, row, column] = 0.0
                 else:
                     parameter[n, group, channel, row, column] = FAR[int(torch.randint(len(FAR), (), generator=self.generator))]

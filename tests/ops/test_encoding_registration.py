@@ -128,4 +128,5 @@ def test_nan_stays_in_its_pixel(encoding, drift):
         assert len(bad) and (bad[:, [0, 2, 3]] == torch.tensor([1, 6, 5])).all() and (bad[:, 1] >= 5).all()
         metric.sum().backward()
         lost = raw.grad.isnan().nonzero()
-        assert len(lost) and (lost[:, [0, 2, 3]] == torch.tensor([1, 6, 5])).all() and (lost[:, 1] >= channels).all()
+        # what adds an |l| to M alone has a slope of 0 there
+        assert (len(lost) or drift == 'none') and (lost[:, [0, 2, 3]] == torch.tensor([1, 6, 5])).all() and (lost[:, 1] >= channels).all()
