@@ -3,6 +3,7 @@
 from .balls import balls_over, draw_balls, draw_metric_balls, layer_balls, outline, pixels
 from .curves import draw_curves, draw_learning, draw_range_test, read_scalars
 from .images import displayable, draw_panels, read_image
+from .norms import draw_norms
 from .scores import Point, draw_scores
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     'draw_curves',
     'draw_learning',
     'draw_metric_balls',
+    'draw_norms',
     'draw_panels',
     'draw_range_test',
     'draw_scores',
