@@ -107,7 +107,7 @@ def flow_samples(kernels: Tensor, samples: Tensor, flow: Flow) -> Tensor:
     for images, rows in chunks(kernels, flow):
         part = kernels[images], samples[images, :, :, rows], rows, flow
         whole = (rows.stop - rows.start) * (images.stop - images.start) == kernels.shape[0] * kernels.shape[2]
-        recompute = torch.is_grad_enabled() and not whole
+        recompute = torch.is_grad_enabled() and (kernels.requires_grad or samples.requires_grad) and not whole
         if rows.start == 0:
             flown.append([])
         flown[-1].append(checkpoint(flow_rows, *part, use_reentrant=False) if recompute else flow_rows(*part))
@@ -118,12 +118,16 @@ def check_window(kernels: Tensor, flow: Flow) -> None:
     """Raise ValueError when heat leaves the window asked for."""
     if flow.window:
         with torch.no_grad():
-            needed = smallest_window(kernels, flow)
-        if needed > flow.window:
-            raise ValueError(
-                f'window={flow.window} is too small for these times: the heat of some pixel fills {needed} x {needed} pixels. '
-                f"Use window={needed}, 'auto', or shorter times"
-            )
+            require_window(smallest_window(kernels, flow), flow)
+
+
+def require_window(needed: int, flow: Flow) -> None:
+    """Raise ValueError unless windows of the side ``needed`` are allowed."""
+    if flow.window and needed > flow.window:
+        raise ValueError(
+            f'window={flow.window} is too small for these times: the heat of some pixel fills {needed} x {needed} cells. '
+            f"Use window={needed}, 'auto', or shorter times"
+        )
 
 
 def geodesic_ball(
