@@ -21,24 +21,31 @@ struct Half {
 };
 template <typename T>
 struct Cell {
-  typename Half<T>::type low, high;
+  typedef typename Half<T>::type Vector;
+  typedef int64_t Bits __attribute__((vector_size(32)));
+  Vector low, high;
 
   METRICCONV_INLINE static Cell at(const T* from) {
-    typedef const typename Half<T>::type* Pointer;
-    return {*reinterpret_cast<Pointer>(from), *reinterpret_cast<Pointer>(from + cell_lanes<T> / 2)};
+    return {*reinterpret_cast<const Vector*>(from), *reinterpret_cast<const Vector*>(from + cell_lanes<T> / 2)};
   }
-  METRICCONV_INLINE void to(T* target) const {
-    typedef typename Half<T>::type* Pointer;
-    *reinterpret_cast<Pointer>(target) = low, *reinterpret_cast<Pointer>(target + cell_lanes<T> / 2) = high;
+  METRICCONV_INLINE void to(T* target) const { *reinterpret_cast<Vector*>(target) = low, *reinterpret_cast<Vector*>(target + cell_lanes<T> / 2) = high; }
+  METRICCONV_INLINE void add(const Cell& a, const Cell& b) { low += a.low * b.low, high += a.high * b.high; }
+  METRICCONV_INLINE Cell plus(const Cell& other) const { return {low + other.low, high + other.high}; }
+  // NaN is neither below a bound nor zero
+  METRICCONV_INLINE Cell without_below(T bound) const {
+    const Vector zero{};
+    return {low < bound ? zero : low, high < bound ? zero : high};
+  }
+  METRICCONV_INLINE Cell where_not_zero(const Cell& other) const {
+    const Vector zero{};
+    return {other.low == zero ? zero : low, other.high == zero ? zero : high};
+  }
+  METRICCONV_INLINE bool any() const {
+    const Vector zero{};
+    const Bits found = reinterpret_cast<Bits>(low != zero) | reinterpret_cast<Bits>(high != zero);
+    return (found[0] | found[1] | found[2] | found[3]) != 0;
   }
 };
-
-template <typename T>
-METRICCONV_INLINE bool any(const T* cell) {
-  bool found = false;
-  for (int i = 0; i < cell_lanes<T>; ++i) found |= cell[i] != 0;
-  return found;
-}
 
 // Cells from (top, left) to (bottom, right), as displacements from the pixel: inclusive, and none if bottom < top.
 struct Box {
@@ -84,39 +91,46 @@ METRICCONV_INLINE Box image_box(const Geodesic<T>& g, int64_t row, int64_t colum
   return {-row, g.height - 1 - row, -column - cell_lanes<T> + 1, g.width - 1 - column};
 }
 
-// Calls visit(tap, y, x of the cell before the step) for the taps of cell (y, x) that reach into the window before the step.
-template <typename T, typename Visit>
-METRICCONV_INLINE void for_taps(const Geodesic<T>& g, const Box& before, int64_t y, int64_t x, const Visit& visit) {
-  const int64_t left = std::max(-g.radius, before.left - x), right = std::min(g.radius, before.right - x);
-  for (int64_t v = std::max(-g.radius, before.top - y); v <= std::min(g.radius, before.bottom - y); ++v)
-    for (int64_t u = left; u <= right; ++u) visit((v + g.radius) * g.side() + u + g.radius, y + v, x + u);
+// Calls visit(offset of a tap's kernel, cell before the step, number of taps) for every row of the taps of cell (y, x) that reach into the window before the
+// step; the next tap is `padded` elements on, the next cell one.
+template <typename T, typename Cells, typename Visit>
+METRICCONV_INLINE void for_taps(const Geodesic<T>& g, Cells& before, int64_t y, int64_t x, const Visit& visit) {
+  const Box box = before.box;
+  const int64_t left = std::max(-g.radius, box.left - x), count = std::min(g.radius, box.right - x) - left + 1;
+  for (int64_t v = std::max(-g.radius, box.top - y); v <= std::min(g.radius, box.bottom - y); ++v)
+    visit(((v + g.radius) * g.side() + left + g.radius) * g.padded, before.at(y + v, x + left), count);
 }
 
-// u(q) <- sum_v h_q(v) u(q + v), and nothing below the threshold; NaN stays.
+// u(q) <- sum_v h_q(v) u(q + v), and nothing below the threshold.
 template <typename T>
 METRICCONV_INLINE void heat_step(const Geodesic<T>& g, const T* kernels, int64_t row, int64_t column, const Window<T>& before, Window<T>& after) {
-  after.reset(before.box.grown(g.radius).within(image_box(g, row, column)));
-  const Box& box = after.box;
+  constexpr int n = cell_lanes<T>;
+  const Box box = before.box.grown(g.radius).within(image_box(g, row, column));
+  const int64_t padded = g.padded;
+  after.reset(box);
   Box kept{box.bottom + 1, box.top - 1, box.right + 1, box.left - 1};
   for (int64_t y = box.top; y <= box.bottom; ++y)
     for (int64_t x = box.left; x <= box.right; ++x) {
       const T* kernel = kernels + g.kernel(row + y, column + x);
-      Cell<T> sum{};
-      for_taps(g, before.box, y, x, [&](int64_t tap, int64_t from_y, int64_t from_x) __attribute__((always_inline)) {
-        const Cell<T> h = Cell<T>::at(kernel + tap * g.padded), u = Cell<T>::at(before.at(from_y, from_x));
-        sum.low += h.low * u.low, sum.high += h.high * u.high;
+      // two sums, or each product would wait for the one before
+      Cell<T> sum{}, other{};
+      for_taps(g, before, y, x, [&](int64_t tap, const T* heat, int64_t count) __attribute__((always_inline)) {
+        const T* h = kernel + tap;
+        int64_t j = 0;
+        for (; j + 1 < count; j += 2, h += 2 * padded, heat += 2 * n) {
+          sum.add(Cell<T>::at(h), Cell<T>::at(heat));
+          other.add(Cell<T>::at(h + padded), Cell<T>::at(heat + n));
+        }
+        if (j < count) sum.add(Cell<T>::at(h), Cell<T>::at(heat));
       });
-      T* cell = after.at(y, x);
-      sum.to(cell);
-      for (int i = 0; i < cell_lanes<T>; ++i) cell[i] = cell[i] < g.threshold ? T(0) : cell[i];
-      if (any(cell)) kept = {std::min(kept.top, y), std::max(kept.bottom, y), std::min(kept.left, x), std::max(kept.right, x)};
+      sum = sum.plus(other).without_below(g.threshold);
+      sum.to(after.at(y, x));
+      if (sum.any()) kept = {std::min(kept.top, y), std::max(kept.bottom, y), std::min(kept.left, x), std::max(kept.right, x)};
     }
   if (kept.bottom < kept.top) return after.reset({0, -1, 0, -1});
   // cut where it lies: rows move to the front
-  const int64_t columns = box.columns(), from = kept.left - box.left;
   for (int64_t y = kept.top; y <= kept.bottom; ++y)
-    std::memmove(after.cells.data() + (y - kept.top) * kept.columns() * cell_lanes<T>, after.cells.data() + ((y - box.top) * columns + from) * cell_lanes<T>,
-                 kept.columns() * cell_lanes<T> * sizeof(T));
+    std::memmove(after.cells.data() + (y - kept.top) * kept.columns() * n, after.at(y, kept.left), kept.columns() * n * sizeof(T));
   after.box = kept;
 }
 
@@ -124,23 +138,25 @@ METRICCONV_INLINE void heat_step(const Geodesic<T>& g, const T* kernels, int64_t
 template <typename T>
 METRICCONV_INLINE void heat_step_backward(const Geodesic<T>& g, const T* kernels, int64_t row, int64_t column, const Window<T>& before, const Window<T>& after,
                                           const Window<T>& grad, Window<T>& grad_before, T* grad_kernels) {
+  constexpr int n = cell_lanes<T>;
+  const int64_t padded = g.padded;
   grad_before.reset(before.box);
   for (int64_t y = after.box.top; y <= after.box.bottom; ++y)
     for (int64_t x = after.box.left; x <= after.box.right; ++x) {
-      const T *above = grad.at(y, x), *heat = after.at(y, x);
-      alignas(64) T masked[cell_lanes<T>];
+      Cell<T> slope = Cell<T>::at(grad.at(y, x));
       // what was below the threshold has no gradient
-      for (int i = 0; i < cell_lanes<T>; ++i) masked[i] = g.threshold > 0 && heat[i] == 0 ? T(0) : above[i];
-      if (!any(masked)) continue;
-      const Cell<T> slope = Cell<T>::at(masked);
+      if (g.threshold > 0) slope = slope.where_not_zero(Cell<T>::at(after.at(y, x)));
+      if (!slope.any()) continue;
       const int64_t offset = g.kernel(row + y, column + x);
-      for_taps(g, before.box, y, x, [&](int64_t tap, int64_t from_y, int64_t from_x) __attribute__((always_inline)) {
-        const Cell<T> h = Cell<T>::at(kernels + offset + tap * g.padded), u = Cell<T>::at(before.at(from_y, from_x));
-        T *to = grad_before.at(from_y, from_x), *to_kernel = grad_kernels + offset + tap * g.padded;
-        Cell<T> sum = Cell<T>::at(to), kernel_sum = Cell<T>::at(to_kernel);
-        sum.low += slope.low * h.low, sum.high += slope.high * h.high;
-        kernel_sum.low += slope.low * u.low, kernel_sum.high += slope.high * u.high;
-        sum.to(to), kernel_sum.to(to_kernel);
+      for_taps(g, before, y, x, [&](int64_t tap, const T* heat, int64_t count) __attribute__((always_inline)) {
+        const T* h = kernels + offset + tap;
+        T *to_kernel = grad_kernels + offset + tap, *to_heat = grad_before.cells.data() + (heat - before.cells.data());
+        for (int64_t j = 0; j < count; ++j, h += padded, to_kernel += padded, heat += n, to_heat += n) {
+          Cell<T> kernel_sum = Cell<T>::at(to_kernel), heat_sum = Cell<T>::at(to_heat);
+          kernel_sum.add(slope, Cell<T>::at(heat));
+          heat_sum.add(slope, Cell<T>::at(h));
+          kernel_sum.to(to_kernel), heat_sum.to(to_heat);
+        }
       });
     }
 }

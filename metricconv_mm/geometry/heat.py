@@ -52,11 +52,10 @@ def heat_kernels(metric: Tensor, step: float, spacing: Size2 = (1, 1)) -> Tensor
 
 
 def crop_kernels(kernels: Tensor, threshold: float) -> Tensor:
-    """The kernels without the outer rings that no cell of the field needs: what is left out holds less than ``threshold`` of its heat."""
+    """The kernels without taps so faint that together they hold less than ``threshold`` of the heat, nor outer rings that are then empty."""
+    kernels = kernels.masked_fill(kernels < threshold / kernels.shape[-3], 0)
     grid = kernels.unflatten(-3, (2 * RADIUS + 1, 2 * RADIUS + 1))
-    # NaN is needed
-    needed = ~(grid.detach() < threshold / kernels.shape[-3])
-    radius = max(_reach(needed.movedim((-4, -3), (0, 1))))
+    radius = max(_reach((grid.detach() != 0).movedim((-4, -3), (0, 1))))
     inner = slice(RADIUS - radius, RADIUS + radius + 1)
     return grid[..., inner, inner, :, :].flatten(-4, -3)
 

@@ -51,6 +51,11 @@ class GeodesicCall:
 
     def start(self, metric: Tensor) -> tuple[Tensor, Tensor]:
         """Heat kernels ``[N, T, H, W]`` and samples ``[N, K, 2, H, W]`` before they flow, differentiable."""
+        # half a mantissa is not enough for positions
+        with torch.autocast(metric.device.type, enabled=False):
+            return self._start(metric)
+
+    def _start(self, metric: Tensor) -> tuple[Tensor, Tensor]:
         return field_kernels(metric, self.heat_step, self.flow), self.scale * scale_to_ball(metric, self.reference, self.eps)
 
 
@@ -85,4 +90,3 @@ def backward(grad: Tensor, kernels: Tensor, samples: Tensor, flow: Flow) -> tupl
         by_kernels, grad_samples[part] = pull(grad[part])
         grad_kernels[images] += by_kernels
     return grad_kernels, grad_samples
-

@@ -1,7 +1,7 @@
 """geodesic_ball as torch.ops.metricconv_mm sees it: metric [N, 5, H, W] and a support [K, 3] to samples [N, K, 2, H, W], saving nothing but them.
 
-metric is float32 or float64, and alone differentiable. What depends on its values, such as the size of the windows, is decided inside: to torch.compile the
-operator is opaque.
+metric is float32 or float64, and alone differentiable. What depends on its values, such as the size of the windows, is decided inside, where
+torch.compile does not look.
 """
 
 from __future__ import annotations
