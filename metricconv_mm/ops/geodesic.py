@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -51,11 +52,6 @@ class GeodesicCall:
 
     def start(self, metric: Tensor) -> tuple[Tensor, Tensor]:
         """Heat kernels ``[N, T, H, W]`` and samples ``[N, K, 2, H, W]`` before they flow, differentiable."""
-        # half a mantissa is not enough for positions
-        with torch.autocast(metric.device.type, enabled=False):
-            return self._start(metric)
-
-    def _start(self, metric: Tensor) -> tuple[Tensor, Tensor]:
         return field_kernels(metric, self.heat_step, self.flow), self.scale * scale_to_ball(metric, self.reference, self.eps)
 
 
@@ -64,16 +60,23 @@ def run(call: GeodesicCall, forward: Forward) -> Tensor:
     if not call.metric.numel():
         return call.metric.new_empty(call.output_shape)
     check_field(call.metric)
-    return forward(*call.start(call.metric), call.flow).contiguous()
+    with _precise(call):
+        return forward(*call.start(call.metric), call.flow).contiguous()
 
 
 def run_backward(call: GeodesicCall, grad: Tensor, backward: Backward) -> Tensor:
     """Its gradient, everything computed again."""
     if not call.metric.numel():
         return torch.zeros_like(call.metric)
-    # torch.func, because autograd itself records nothing inside an operator
-    (kernels, samples), pull = torch.func.vjp(call.start, call.metric)
-    return pull(backward(grad.contiguous(), kernels, samples, call.flow))[0].contiguous()
+    with _precise(call):
+        # torch.func, because autograd itself records nothing inside an operator
+        (kernels, samples), pull = torch.func.vjp(call.start, call.metric)
+        return pull(backward(grad.contiguous(), kernels, samples, call.flow))[0].contiguous()
+
+
+def _precise(call: GeodesicCall) -> AbstractContextManager:
+    """No autocast inside: half a mantissa is not enough for positions."""
+    return torch.autocast(call.metric.device.type, enabled=False)
 
 
 def forward(kernels: Tensor, samples: Tensor, flow: Flow) -> Tensor:
