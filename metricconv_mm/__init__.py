@@ -4,7 +4,7 @@ import warnings
 from importlib.util import find_spec
 
 from . import functional, geometry, surgery, transfer
-from .layers import AdaptiveConv2d, DeformConv2d, MetricConv2d, ShiftedConv2d, register_convolution
+from .layers import AdaptiveConv2d, DeformConv2d, GeodesicConv2d, MetricConv2d, ShiftedConv2d, register_convolution
 from .ops import use_backend
 from .version import __version__
 
@@ -17,6 +17,7 @@ if find_spec('mmengine') is not None:
 __all__ = [
     'AdaptiveConv2d',
     'DeformConv2d',
+    'GeodesicConv2d',
     'MetricConv2d',
     'ShiftedConv2d',
     '__version__',

@@ -76,7 +76,7 @@ def test_a_broken_expression_is_explained(resnet):
 
 
 def test_unknown_convolutions_are_refused_with_the_known_ones(resnet):
-    with pytest.raises(ValueError, match=r"choose one of \['Conv2d', 'DeformConv', 'MetricConv', 'ShiftedConv'"):
+    with pytest.raises(ValueError, match=r"choose one of \['Conv2d', 'DeformConv', 'GeodesicConv', 'MetricConv', 'ShiftedConv'"):
         convert(copy.deepcopy(resnet), 'GaussConv')
 
 

@@ -2,6 +2,7 @@
 
 from .encodings import DRIFTS, ENCODINGS, Drift, Encoding, Limits, check_encoding, clip_drift, encode_metric, isotropic_raw, raw_channels
 from .families import METRICS, Family, choose_metric
+from .geodesic import geodesic_ball, geodesic_window
 from .heuristics import gradient_metric
 from .metrics import anisotropy, ball_radius, drift_norm, dual, finsler_norm, is_positive, randers_norm
 from .norms import NORMS, Norm, drift_margin, norm_named
@@ -29,6 +30,8 @@ __all__ = [
     'dual',
     'encode_metric',
     'finsler_norm',
+    'geodesic_ball',
+    'geodesic_window',
     'gradient_metric',
     'is_positive',
     'isotropic_raw',

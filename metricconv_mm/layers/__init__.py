@@ -2,6 +2,7 @@
 
 from .adaptive import AdaptiveConv2d
 from .deform import DeformConv2d
+from .geodesic import GeodesicConv2d
 from .inspection import adaptive_layers, geometry_statistics, recorded_inputs
 from .metric import MetricConv2d
 from .names import CONVOLUTIONS, on_registration, register_convolution
@@ -12,6 +13,7 @@ __all__ = [
     'CONVOLUTIONS',
     'AdaptiveConv2d',
     'DeformConv2d',
+    'GeodesicConv2d',
     'MetricConv2d',
     'ShiftedConv2d',
     'adaptive_layers',

@@ -11,10 +11,10 @@ from mmengine.model import BaseModule, Sequential
 from mmengine.registry import MODELS
 
 import metricconv_mm.integrations.mm  # noqa: F401
-from metricconv_mm import AdaptiveConv2d, DeformConv2d, MetricConv2d, ShiftedConv2d
+from metricconv_mm import AdaptiveConv2d, DeformConv2d, GeodesicConv2d, MetricConv2d, ShiftedConv2d
 
 pytestmark = pytest.mark.stack
-CLASSES = {'MetricConv': MetricConv2d, 'ShiftedConv': ShiftedConv2d, 'DeformConv': DeformConv2d}
+CLASSES = {'MetricConv': MetricConv2d, 'ShiftedConv': ShiftedConv2d, 'DeformConv': DeformConv2d, 'GeodesicConv': GeodesicConv2d}
 
 
 @pytest.mark.parametrize('name', [*CLASSES, *(cls.__name__ for cls in CLASSES.values())])
@@ -24,8 +24,9 @@ def test_every_name_builds_its_layer(name):
     assert layer(torch.randn(1, 4, 8, 8)).shape == (1, 6, 4, 4)
 
 
-def test_a_1x1_metric_convolution_stays_standard():
-    layer = build_conv_layer(dict(type='MetricConv', eps_w=0.1, fixed_kernel=True), 4, 6, 1, bias=False)
+@pytest.mark.parametrize('name', ['MetricConv', 'GeodesicConv'])
+def test_a_1x1_metric_convolution_stays_standard(name):
+    layer = build_conv_layer(dict(type=name, eps_w=0.1, fixed_kernel=True), 4, 6, 1, bias=False)
     assert type(layer) is nn.Conv2d and layer.weight.requires_grad
 
 
@@ -51,7 +52,7 @@ def test_a_network_with_any_metric_trains_a_step(metric):
         assert layer.predictor.weight.isfinite().all() and not torch.equal(layer.predictor.weight, weight)
 
 
-@pytest.mark.parametrize(('name', 'channels'), [('MetricConv', 14), ('ShiftedConv', 4), ('DeformConv', 36)])
+@pytest.mark.parametrize(('name', 'channels'), [('MetricConv', 14), ('ShiftedConv', 4), ('DeformConv', 36), ('GeodesicConv', 14)])
 def test_deform_groups_is_understood(name, channels):
     assert build_conv_layer(dict(type=name, deform_groups=2), 4, 4, 3).predictor.out_channels == channels
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from metricconv_mm import DeformConv2d, MetricConv2d, ShiftedConv2d
+from metricconv_mm import DeformConv2d, GeodesicConv2d, MetricConv2d, ShiftedConv2d
 
-CLASSES = [MetricConv2d, ShiftedConv2d, DeformConv2d]
+CLASSES = [MetricConv2d, ShiftedConv2d, DeformConv2d, GeodesicConv2d]
 
 
 @pytest.fixture(params=CLASSES, ids=lambda cls: cls.__name__)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from metricconv_mm import AdaptiveConv2d, MetricConv2d
+from metricconv_mm import AdaptiveConv2d, GeodesicConv2d, MetricConv2d
 
 GEOMETRIES = [
     {'kernel_size': 3},
@@ -33,6 +33,8 @@ modes = pytest.mark.parametrize('mode', MODES)
 
 def identity(cls):
     """What makes a layer start as a plain convolution."""
+    if cls is GeodesicConv2d:
+        return {'support': 'grid', 'stencil_scale': 1.0, 'flow_time': 0.0}
     return {'support': 'grid'} if cls is MetricConv2d else {'predictor_init': 'identity'}
 
 
@@ -49,7 +51,7 @@ def test_the_identity_computes_what_a_plain_convolution_does(cls, geometry, mode
 @geometries
 @modes
 def test_shapes_are_those_of_a_plain_convolution(cls, stir, geometry, mode):
-    support = {'support': 'polar'} if cls is MetricConv2d else {}
+    support = {'support': 'polar'} if issubclass(cls, MetricConv2d) else {}
     layer = stir(cls(4, 6, padding_mode=mode, **geometry, **support))
     plain = nn.Conv2d(4, 6, padding_mode=mode, **geometry)
     assert layer(torch.randn(2, 4, 9, 10)).shape == plain(torch.randn(2, 4, 9, 10)).shape
