@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -100,10 +99,3 @@ def draw_balls(image: np.ndarray, balls: list[LayerBalls], *, every: int = 3, co
         axes.set_xticks([])
         axes.set_yticks([])
     return figure
-
-
-def pixels(figure: Figure) -> np.ndarray:
-    """The figure as uint8 ``[H, W, 3]``."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
