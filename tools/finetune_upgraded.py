@@ -175,35 +175,37 @@ def raw_outputs(model, task, images):
 
 
 def experiment(task, args):
+    start = time.process_time()
     training, test = scenes('train', args.scenes, 0), scenes('t10k', args.test_scenes, 1)
-    images = torch.stack([image for image, _, _ in test[:16]])
-
-    def pretrained():
-        model = build(task)
-        model.load_state_dict(weights)
-        return model
-
     torch.manual_seed(0)
     plain = build(task)
     train(plain, task, training, epochs=args.epochs, rate=args.rate, seed=0)
-    weights = plain.state_dict()
-    upgraded = convert(pretrained(), 'MetricConv', CONVERTED[task], kernel_sizes=3, support='grid')
+
+    def model_of(side):
+        model = build(task)
+        model.load_state_dict(plain.state_dict())
+        return model if side == 'plain' else convert(model, 'MetricConv', CONVERTED[task], kernel_sizes=3, support='grid')
+
+    upgraded = model_of('upgraded')
+    images = torch.stack([image for image, _, _ in test[:16]])
     result = {
         'metric': METRICS[task],
         'converted': sum(isinstance(layer, AdaptiveConv2d) for layer in upgraded.modules()),
-        'pretrained': evaluate(plain, task, test),
-        'upgraded': evaluate(upgraded, task, test),
         'difference': difference(raw_outputs(plain, task, images), raw_outputs(upgraded, task, images)),
-        'plain_finetuned': [],
-        'upgraded_finetuned': [],
+        'trained': {'plain': evaluate(plain, task, test), 'upgraded': evaluate(upgraded, task, test)},
+        'finetuned': {'plain': [], 'upgraded': []},
     }
+    print(
+        f'{task}, {result["metric"]}; upgrading changes {result["converted"]} convolutions, and outputs by {result["difference"]:.1e} of their scale'
+    )
+    print('  before fine-tuning: ' + ', '.join(f'{side} {value:.2f}' for side, value in result['trained'].items()), flush=True)
     for seed in range(args.seeds):
-        for side in ('plain', 'upgraded'):
-            model = pretrained()
-            if side == 'upgraded':
-                convert(model, 'MetricConv', CONVERTED[task], kernel_sizes=3, support='grid')
-            train(model, task, training, epochs=args.finetune_epochs, rate=args.rate / 10, seed=1 + seed)
-            result[f'{side}_finetuned'].append(evaluate(model, task, test))
+        for side, scores in result['finetuned'].items():
+            model = model_of(side)
+            losses = train(model, task, training, epochs=args.finetune_epochs, rate=args.rate / 10, seed=1 + seed)
+            scores.append(evaluate(model, task, test))
+            print(f'  {side} fine-tuned, seed {seed}: {scores[-1]:.2f} (last loss {losses[-1]:.4f})', flush=True)
+    print(f'  {time.process_time() - start:.0f} s of one core')
     return result
 
 
@@ -226,14 +228,7 @@ def parse_arguments(arguments=None):
 
 def main(arguments=None):
     args = parse_arguments(arguments)
-    results = {}
-    for task in args.tasks:
-        start = time.time()
-        results[task] = r = experiment(task, args)
-        tuned = {side: ', '.join(f'{value:.2f}' for value in r[f'{side}_finetuned']) for side in ('plain', 'upgraded')}
-        print(f'{task}, {r["metric"]}: {r["pretrained"]:.2f}; {r["converted"]} convolutions upgraded: {r["upgraded"]:.2f}', end='')
-        print(f' (outputs differ by {r["difference"]:.1e} of their scale)')
-        print(f'  fine-tuned plain: {tuned["plain"]}; fine-tuned upgraded: {tuned["upgraded"]}  ({time.time() - start:.0f} s)', flush=True)
+    results = {task: experiment(task, args) for task in args.tasks}
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         args.output.write_text(json.dumps(results, indent=2) + '\n')

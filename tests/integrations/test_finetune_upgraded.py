@@ -75,8 +75,10 @@ def test_one_run_compares_both_sides(tool, capsys, tmp_path):
     results = json.loads((tmp_path / 'o.json').read_text())
     assert list(results) == ['detector', 'segmenter']
     for result in results.values():
-        assert result['difference'] < 1e-4 and result['upgraded'] == pytest.approx(result['pretrained'], abs=0.5)
-        assert all(0 <= value <= 100 for value in (result['pretrained'], *result['plain_finetuned'], *result['upgraded_finetuned']))
+        before, after = result['trained'], result['finetuned']
+        assert result['difference'] < 1e-4 and before['upgraded'] == pytest.approx(before['plain'], abs=0.5)
+        assert all(0 <= value <= 100 for value in (*before.values(), *after['plain'], *after['upgraded']))
+        assert len(after['plain']) == len(after['upgraded']) == 1
     assert 'detector, box AP' in capsys.readouterr().out
 
 
