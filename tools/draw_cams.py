@@ -8,6 +8,7 @@ image goes through the networks alone.
 import argparse
 import sys
 from difflib import get_close_matches
+from pathlib import Path
 
 from metricconv_mm.integrations.mm import trained
 from metricconv_mm.visualization import CamRow, class_activation, draw_cams, save_figure, short_names, target_layer
@@ -36,14 +37,14 @@ def parse_arguments():
 
 
 def headings(models):
-    """The parts of the configs' names that differ; where the configs are the same, what tells the checkpoints apart."""
-    configs, checkpoints = zip(*models, strict=True)
-    try:
-        names = [name.removesuffix('.py') for name in short_names(configs)]
-    except ValueError:
-        return short_names(checkpoints)
+    """The parts of the configs' names that differ; where the configs have the same name, what tells the checkpoints apart."""
+    names = [Path(config).stem for config, _ in models]
+    if len(names) == 1:
+        return names
+    if len(set(names)) < len(names):
+        return short_names([checkpoint for _, checkpoint in models])
     fields = [name.split('_') for name in names]
-    if len({len(own) for own in fields}) > 1 or len(names) < 2:
+    if len({len(own) for own in fields}) > 1:
         return names
     different = [index for index, column in enumerate(zip(*fields, strict=True)) if len(set(column)) > 1]
     return ['_'.join(own[index] for index in different) for own in fields]

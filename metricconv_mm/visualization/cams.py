@@ -117,15 +117,17 @@ def draw_cams(rows: Sequence[CamRow], models: Sequence[str], classes: Sequence[s
     columns = 1 + len(models)
     figure = Figure(figsize=(1.7 * columns, 1.95 * len(rows) + 0.2), layout='constrained')
     panels = figure.subplots(len(rows), columns, squeeze=False)
-    for index, (row, axes) in enumerate(zip(rows, panels, strict=True)):
+    for panel, name in zip(panels[0], ('', *models), strict=True):
+        above = {'xytext': (0, 18), 'xycoords': 'axes fraction', 'textcoords': 'offset points', 'ha': 'center'}
+        panel.annotate(name, (0.5, 1.0), fontsize=8, weight='bold', **above)
+    for row, axes in zip(rows, panels, strict=True):
         image = row.image.astype(np.float32) / 255
-        above = [f'{name}\n' if index == 0 else '' for name in ('image', *models)]
         axes[0].imshow(image, interpolation='nearest')
-        axes[0].set_title(above[0] + classes[row.label], fontsize=8)
-        for panel, activation, heading in zip(axes[1:], row.activations, above[1:], strict=True):
+        axes[0].set_title(classes[row.label], fontsize=8)
+        for panel, activation in zip(axes[1:], row.activations, strict=True):
             panel.imshow(show_cam_on_image(image, activation.map, use_rgb=True), interpolation='nearest')
             colour = 'darkgreen' if activation.predicted == row.label else 'firebrick'
-            panel.set_title(heading + classes[activation.predicted], fontsize=8, color=colour)
+            panel.set_title(classes[activation.predicted], fontsize=8, color=colour)
         for panel in axes:
             panel.set_axis_off()
     return figure

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 Records = list[dict]
 KEYS = ('loss', 'accuracy/top1')
@@ -119,11 +120,21 @@ def draw_curves(runs: Mapping[str, Sequence[Records]], keys: Sequence[str] | Non
         for index, (name, group) in enumerate(runs.items()):
             steps, values = _common(name, key, group)
             last = max(last, *steps[-1:], 0)
-            style = {'color': palette[index % len(palette)], 'label': f'{name} ({len(group)} runs)' if len(group) > 1 else name}
+            turn, colour = divmod(index, len(palette))
+            style = {
+                'color': palette[colour],
+                'linestyle': ('-', '--', ':')[turn % 3],
+                'label': f'{name} ({len(group)} runs)' if len(group) > 1 else name,
+            }
             axes.plot(steps, values.mean(0), marker='o' if len(steps) < 20 else None, markersize=3, **style)
             if len(values) > 1:
                 axes.fill_between(steps, values.min(0), values.max(0), color=style['color'], alpha=0.2, linewidth=0)
         axes.set(xlabel='iteration' if last > epochs else 'epoch', ylabel=key, yscale='log' if key in log else 'linear')
+        axes.xaxis.set_major_locator(MaxNLocator('auto', integer=True))
+        if key in log:
+            axes.yaxis.set_minor_locator(LogLocator(subs=(2, 5)))
+            axes.yaxis.set_major_formatter('{x:g}')
+            axes.yaxis.set_minor_formatter('{x:g}')
         axes.grid(alpha=0.3)
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc='outside lower center', ncols=min(3, len(runs)), fontsize=7)
     return figure

@@ -107,5 +107,5 @@ def test_keys_and_logarithmic_axes_are_chosen():
 
 
 def test_many_runs_have_colours_of_their_own():
-    figure = draw_curves({f'run {n}': [training([float(n), 1.0])] for n in range(15)})
-    assert len({tuple(line.get_color()) for line in figure.axes[0].lines}) == 15
+    figure = draw_curves({f'run {n}': [training([float(n), 1.0])] for n in range(25)})
+    assert len({(tuple(line.get_color()), line.get_linestyle()) for line in figure.axes[0].lines}) == 25
