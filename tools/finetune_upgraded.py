@@ -34,7 +34,7 @@ try:
 except ImportError as error:
     sys.exit(f"{error}: pip install 'metricconv_mm[eval]', or pip install torchmetrics pycocotools")
 
-ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(__file__).resolve().parent.parent / 'data/fashion_mnist_12k'
 GARMENTS = {0: 'T-shirt', 1: 'trousers', 7: 'sneaker', 8: 'bag'}
 SIZE, WIDTHS, NECK = 64, (16, 32, 64, 128), 32
 CONVERTED = {'detector': ['layer[2-4]', 'fpn'], 'segmenter': ['layer[2-4]', 'classifier']}
@@ -73,8 +73,7 @@ def scene(images, labels, generator):
 
 def scenes(split, count, seed):
     """``count`` scenes with garments of one split of data/fashion_mnist_12k."""
-    folder = ROOT / 'data/fashion_mnist_12k'
-    images, labels = (torch.tensor(read_idx(folder / f'{split}-{kind}-ubyte.gz')) for kind in ('images-idx3', 'labels-idx1'))
+    images, labels = (torch.tensor(read_idx(DATA / f'{split}-{kind}-ubyte.gz')) for kind in ('images-idx3', 'labels-idx1'))
     new = torch.zeros(10, dtype=torch.long)
     new[list(GARMENTS)] = torch.arange(1, len(GARMENTS) + 1)
     kept = new[labels.long()] > 0
@@ -121,7 +120,7 @@ def train(model, task, data, *, epochs, rate, seed, batch_size=16):
     groups = [{'params': others, 'lr': rate}, *([{'params': predictors, 'lr': rate / 10}] if predictors else [])]
     optimizer = torch.optim.AdamW(groups, weight_decay=0.05)
     steps = epochs * (len(data) // batch_size)
-    warm = max(1, steps // 10)
+    warm = max(2, steps // 10)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, [group['lr'] for group in groups], total_steps=steps + 1, pct_start=warm / (steps + 1), cycle_momentum=False
     )
@@ -220,6 +219,8 @@ def parse_arguments(arguments=None):
     parser.add_argument('--seeds', type=int, default=2, help='fine-tunings of each side (default: %(default)d)')
     parser.add_argument('--output', type=Path, help='JSON file to write')
     args = parser.parse_args(arguments)
+    if not DATA.is_dir():
+        parser.error(f'no {DATA}: run it in a checkout of the repository')
     for name, least in (('scenes', 16), ('test_scenes', 1), ('epochs', 1), ('finetune_epochs', 1), ('seeds', 1)):
         if getattr(args, name) < least:
             parser.error(f'--{name.replace("_", "-")}: expected at least {least}, got {getattr(args, name)}')

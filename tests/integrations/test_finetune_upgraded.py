@@ -28,7 +28,7 @@ def data(tool):
 
 
 def test_boxes_are_those_of_the_masks(tool, data):
-    assert {len(target['boxes']) for _, target, _ in data} == {1, 2, 3}
+    assert {1, 2} <= {len(target['boxes']) for _, target, _ in data} <= {1, 2, 3}
     for image, target, classes in data:
         assert image.shape == (3, 64, 64) and image.min() >= 0 and image.max() <= 1
         inside = torch.zeros(64, 64, dtype=torch.bool)
