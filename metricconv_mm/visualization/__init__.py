@@ -1,16 +1,23 @@
 """Pictures of what the layers see and of how training went; needs matplotlib."""
 
-from .balls import balls_over, draw_balls, draw_metric_balls, layer_balls, outline, pixels
-from .curves import draw_curves, draw_learning, draw_range_test, read_scalars
-from .images import displayable, draw_panels, read_image
+from .balls import balls_over, draw_balls, draw_metric_balls, layer_balls, outline
+from .cams import CamRow, ClassActivation, class_activation, draw_cams, target_layer
+from .curves import draw_curves, group_seeds, read_scalars, short_names
+from .images import displayable, draw_panels, read_image, read_picture
+from .learning import draw_learning, draw_range_test
 from .norms import draw_norms
+from .pictures import pixels, save_figure
 from .scores import Point, draw_scores
 
 __all__ = [
+    'CamRow',
+    'ClassActivation',
     'Point',
     'balls_over',
+    'class_activation',
     'displayable',
     'draw_balls',
+    'draw_cams',
     'draw_curves',
     'draw_learning',
     'draw_metric_balls',
@@ -18,9 +25,14 @@ __all__ = [
     'draw_panels',
     'draw_range_test',
     'draw_scores',
+    'group_seeds',
     'layer_balls',
     'outline',
     'pixels',
     'read_image',
+    'read_picture',
     'read_scalars',
+    'save_figure',
+    'short_names',
+    'target_layer',
 ]

@@ -8,7 +8,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from matplotlib import colormaps
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -150,10 +149,3 @@ def draw_metric_balls(image: np.ndarray, metrics: dict[str, Tensor], centres: Se
             axes.set(title='image', xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     panels[-1].legend(fontsize=7)
     return figure
-
-
-def pixels(figure: Figure) -> np.ndarray:
-    """The figure as uint8 ``[H, W, 3]``."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

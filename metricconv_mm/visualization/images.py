@@ -44,6 +44,18 @@ def read_image(path: str | Path, *, grey: bool = False) -> Tensor:
     return _luma(image) if grey and image.shape[0] == 3 else image
 
 
+def read_picture(path: str | Path, size: Sequence[int] | None = None) -> np.ndarray:
+    """:func:`read_image` as uint8 ``[H, W, 3]``, RGB, the pictures of data sets.
+
+    Args:
+        size: height and width to resize it to, or one number for both.
+    """
+    image = read_image(path).expand(3, -1, -1)
+    if size:
+        image = torch.nn.functional.interpolate(image[None], (size[0], size[-1]), mode='bicubic', antialias=True)[0]
+    return (255 * image).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+
+
 def _as_float(picture: Image.Image, path: Path) -> Tensor:
     if picture.mode in SIXTEEN_BITS:
         levels = np.asarray(picture).astype(np.float64)

@@ -1,5 +1,3 @@
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -8,7 +6,7 @@ from torch import nn
 pytest.importorskip('matplotlib')
 from metricconv_mm import DeformConv2d, MetricConv2d
 from metricconv_mm.geometry import METRICS, drift_norm, finsler_norm
-from metricconv_mm.visualization import draw_balls, draw_curves, draw_norms, layer_balls, read_scalars
+from metricconv_mm.visualization import draw_balls, draw_norms, layer_balls
 
 
 @pytest.fixture
@@ -62,17 +60,3 @@ def test_drawing_has_a_panel_a_layer_and_leaves_the_mode(model, tmp_path):
 def test_unknown_layers_are_refused_with_the_known_ones(model):
     with pytest.raises(ValueError, match=r"\['0', '2'\]"):
         layer_balls(model, torch.randn(1, 3, 9, 9), ['0', 'conv'])
-
-
-def test_curves_come_from_the_newest_run(tmp_path):
-    for stamp, loss in (('20260101_000000', 9.0), ('20260102_000000', 1.0)):
-        folder = tmp_path / stamp / 'vis_data'
-        folder.mkdir(parents=True)
-        records = [{'loss': loss, 'step': 1}, {'accuracy/top1': 50.0, 'step': 1}]
-        (folder / 'scalars.json').write_text('\n'.join(map(json.dumps, records)) + '\n')
-    records = read_scalars(tmp_path)
-    assert records[0]['loss'] == 1.0
-    losses, accuracies = draw_curves({'run': records}).axes
-    assert losses.lines[0].get_ydata()[0] == 1.0 and accuracies.lines[0].get_ydata()[0] == 50.0
-    with pytest.raises(FileNotFoundError, match='scalars.json'):
-        read_scalars(tmp_path / 'none')
