@@ -17,7 +17,7 @@ except ImportError as error:
     raise ImportError(f"metricconv_mm.integrations.timm needs timm, but {error}. Install it: pip install 'metricconv_mm[timm]'") from error
 
 DEPTHS = (18, 34, 50, 101, 152)
-METHODS = {'metric': 'MetricConv', 'shifted': 'ShiftedConv', 'deform': 'DeformConv'}
+METHODS = {'metric': 'MetricConv', 'shifted': 'ShiftedConv', 'deform': 'DeformConv', 'geodesic': 'GeodesicConv'}
 DEFAULT_LAYERS = 'layer[2-4]'
 
 
@@ -28,15 +28,15 @@ def create_adaptive_model(
 
     Args:
         model_name: the plain model, such as 'resnet18'.
-        conv: 'MetricConv', 'ShiftedConv' or 'DeformConv'.
+        conv: 'MetricConv', 'ShiftedConv', 'DeformConv' or 'GeodesicConv'.
         pretrained: start from the plain model's weights, kept by the converted kernels. Metric convolutions then use support='grid', so that the
-            model computes what the plain one does.
+            model computes what the plain one does; geodesic ones, too, which comes near to it.
         layers: as in :func:`metricconv_mm.surgery.select`.
         conv_cfg: further arguments of the convolution, such as ``dict(eps_w=1.0)``.
         kwargs: for ``timm.create_model``.
     """
     options = dict(conv_cfg or {})
-    if pretrained and conv == 'MetricConv':
+    if pretrained and conv in ('MetricConv', 'GeodesicConv'):
         options.setdefault('support', 'grid')
     model = timm.create_model(model_name, pretrained=pretrained, **kwargs)
     return convert(model, conv, layers, kernel_sizes=3, **options)

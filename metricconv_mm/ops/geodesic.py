@@ -61,7 +61,8 @@ def run(call: GeodesicCall, forward: Forward) -> Tensor:
         return call.metric.new_empty(call.output_shape)
     check_field(call.metric)
     with _precise(call):
-        return forward(*call.start(call.metric), call.flow).contiguous()
+        kernels, samples = call.start(call.metric)
+        return forward(kernels, samples, call.flow).contiguous()
 
 
 def run_backward(call: GeodesicCall, grad: Tensor, backward: Backward) -> Tensor:
@@ -70,7 +71,8 @@ def run_backward(call: GeodesicCall, grad: Tensor, backward: Backward) -> Tensor
         return torch.zeros_like(call.metric)
     with _precise(call):
         # torch.func, because autograd itself records nothing inside an operator
-        (kernels, samples), pull = torch.func.vjp(call.start, call.metric)
+        started = torch.func.vjp(call.start, call.metric)
+        (kernels, samples), pull = started[0], started[1]
         return pull(backward(grad.contiguous(), kernels, samples, call.flow))[0].contiguous()
 
 

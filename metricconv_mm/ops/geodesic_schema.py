@@ -15,6 +15,7 @@ from torch import Tensor
 from ..geometry.heat import Flow
 from . import backends
 from . import geodesic as reference
+from .call import pair_of
 from .geodesic import GeodesicCall
 
 _QUALIFIED = 'metricconv_mm::geodesic_ball'
@@ -28,8 +29,8 @@ torch.library.define(f'{_QUALIFIED}_backward', f'(Tensor grad, Tensor metric, {_
 
 
 def _call(metric: Tensor, support: Tensor, heat_step: float, scale: float, eps: float, *flow: Any) -> GeodesicCall:
-    *times, spacing, window = flow
-    return GeodesicCall(metric, support, heat_step, scale, eps, Flow(*times, tuple(spacing), window)).check()
+    steps = Flow._make(flow)
+    return GeodesicCall(metric, support, heat_step, scale, eps, steps._replace(spacing=pair_of(steps.spacing))).check()
 
 
 @torch.library.impl(_QUALIFIED, 'default')

@@ -5,7 +5,7 @@ timm = pytest.importorskip('timm')
 import metricconv_mm.integrations.timm  # noqa: E402, F401
 from metricconv_mm import AdaptiveConv2d, DeformConv2d, MetricConv2d  # noqa: E402
 
-NAMES = [f'{method}_resnet{depth}' for method in ('metric', 'shifted', 'deform') for depth in (18, 34, 50, 101, 152)]
+NAMES = [f'{method}_resnet{depth}' for method in ('metric', 'shifted', 'deform', 'geodesic') for depth in (18, 34, 50, 101, 152)]
 
 
 def adaptive(model):

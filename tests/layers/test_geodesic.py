@@ -99,3 +99,15 @@ def test_arguments_that_do_not_fit(arguments, words):
 
 def test_its_representation_shows_the_times():
     assert 'heat_step=0.25, heat_time=0.5, flow_step=0.25, flow_time=0.75, stencil_scale=0.5' in repr(GeodesicConv2d(4, 6, 3))
+
+
+@pytest.mark.parametrize('metric', ['riemann', 'isotropic'])
+def test_metrics_without_drift_flow_too(metric):
+    layer = GeodesicConv2d(2, 3, 3, padding=1, metric=metric)
+    layer(torch.randn(1, 2, 6, 7)).sum().backward()
+    assert layer.predictor.weight.grad.isfinite().all() and layer.predictor.weight.grad.any()
+
+
+def test_norms_without_a_dual_are_refused():
+    with pytest.raises(ValueError, match="metric='matsumoto' has no geodesic ball here"):
+        GeodesicConv2d(2, 3, 3, metric='matsumoto')
