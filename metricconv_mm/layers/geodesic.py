@@ -64,7 +64,9 @@ class GeodesicConv2d(MetricConv2d):
         flow_of(heat_step, heat_time, flow_step, flow_time, flow_eps, window=window)
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, **metric)
         if self.norm != 'randers':
-            raise ValueError(f"metric={self.family!r} has no geodesic ball here, its heat needs the dual norm: expected 'randers', 'riemann' or 'isotropic'")
+            raise ValueError(
+                f"metric={self.family!r} has no geodesic ball here, its heat needs the dual norm: expected 'randers', 'riemann' or 'isotropic'"
+            )
 
     def samples_from(self, raw: Tensor) -> Tensor:
         return functional.geodesic_ball(self._grouped_metric(raw), self.kernel_size, spacing=self.stride, dilation=self.dilation, **self._flow())
