@@ -1,0 +1,1 @@
+_base_ = ['./resnet18-w8_metric-layer2-4-fkw_1xb32-3e_fashion-mnist-12k.py', '../_base_/schedules/adamw_10e_small.py']
