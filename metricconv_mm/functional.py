@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from . import ops  # noqa: F401  declares the operators
-from .geometry import pair, reference_support
+from .geometry import kernel_grid, pair, reference_support
+from .geometry.geodesic import flow_of
 
 IntPair = int | Sequence[int]
 
@@ -143,3 +144,107 @@ def deform_conv2d(
         TypeError: for dtypes that do not.
     """
     return torch.ops.metricconv_mm.deform_conv2d(input, offset, weight, bias, mask, pair(stride), pair(padding), pair(dilation), groups)
+
+
+def geodesic_ball(
+    metric: Tensor,
+    kernel_size: IntPair,
+    *,
+    heat_step: float,
+    heat_time: float,
+    flow_step: float,
+    flow_time: float,
+    stencil_scale: float = 2.0,
+    window: int | str | None = 'auto',
+    support: str = 'polar',
+    spacing: IntPair = 1,
+    dilation: IntPair = 1,
+    eps: float = 1e-6,
+    flow_eps: float = 1e-6,
+) -> Tensor:
+    """geometry.geodesic_ball as one operator, which keeps nothing but ``metric`` for backward, and looks no further than there is heat.
+
+    Args:
+        metric: ``Tensor[N, 5 * G, H, W]`` of G groups, float32 or float64; positive. The other arguments are those of
+            :func:`~metricconv_mm.geometry.geodesic_ball`.
+
+    Returns:
+        ``Tensor[N, G * K, 2, H, W]``.
+
+    Raises:
+        ValueError: for what does not fit, and a window that the heat leaves, with the smallest that fits.
+        TypeError: for other dtypes.
+    """
+    if metric.dim() != 4 or metric.shape[1] == 0 or metric.shape[1] % 5:
+        raise ValueError(f'expected metric [N, 5 x groups, H, W], got metric.shape={tuple(metric.shape)}')
+    flow = flow_of(heat_step, heat_time, flow_step, flow_time, flow_eps, spacing, window)
+    reference = reference_support(support, kernel_size, dilation, device=metric.device, dtype=metric.dtype)
+    groups = metric.shape[1] // 5
+    fields = metric.reshape(metric.shape[0] * groups, 5, *metric.shape[2:])
+    samples = torch.ops.metricconv_mm.geodesic_ball(fields, reference, heat_step, stencil_scale, eps, *flow)
+    return samples.reshape(metric.shape[0], groups * reference.shape[0], 2, *metric.shape[2:])
+
+
+def geodesic_conv2d(
+    input: Tensor,
+    metric: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    heat_step: float,
+    heat_time: float,
+    flow_step: float,
+    flow_time: float,
+    stencil_scale: float = 2.0,
+    window: int | str | None = 'auto',
+    support: str = 'polar',
+    stride: IntPair = 1,
+    padding: IntPair = 0,
+    dilation: IntPair = 1,
+    groups: int = 1,
+    mask: Tensor | None = None,
+    eps: float = 1e-6,
+    flow_eps: float = 1e-6,
+) -> Tensor:
+    """Convolution over the unit geodesic ball of a metric at every output pixel (Sec. 4.2, D.7).
+
+    out(p) = sum_k weight[k] mask[k] input(c(p) + Y_k(p)) + bias, input read bilinearly and 0 outside the image, with c(p) the centre of nn.Conv2d's
+    window and Y the samples of :func:`geodesic_ball`, for metrics that lie ``stride`` pixels apart.
+
+    Args:
+        input: ``Tensor[N, C, H, W]``.
+        metric: ``Tensor[N, 5 * G, Ho, Wo]`` of each of G groups of input channels, float32 or float64.
+        weight: ``Tensor[C_out, C / groups, rows, columns]``.
+        bias: ``Tensor[C_out]``.
+        mask: ``Tensor[N, G * K, Ho, Wo]``, a factor for every sample.
+
+    The other arguments are those of :func:`geodesic_ball` and :func:`metric_conv2d`.
+
+    Returns:
+        ``Tensor[N, C_out, Ho, Wo]``.
+
+    Raises:
+        ValueError: for shapes, devices, names and times that do not fit.
+        TypeError: for dtypes that do not.
+    """
+    if weight.dim() != 4:
+        raise ValueError(f'expected weight [C_out, C_in / groups, rows, columns], got weight.shape={tuple(weight.shape)}')
+    size = (weight.shape[2], weight.shape[3])
+    samples = geodesic_ball(
+        metric,
+        size,
+        heat_step=heat_step,
+        heat_time=heat_time,
+        flow_step=flow_step,
+        flow_time=flow_time,
+        stencil_scale=stencil_scale,
+        window=window,
+        support=support,
+        spacing=stride,
+        dilation=dilation,
+        eps=eps,
+        flow_eps=flow_eps,
+    )
+    grid = kernel_grid(size, pair(dilation), samples).repeat(samples.shape[1] // (size[0] * size[1]), 1)
+    offset = (samples - grid[..., None, None]).flip(2).flatten(1, 2)
+    return deform_conv2d(input, offset, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups, mask=mask)

@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from . import cpu, encoding, encoding_cpu, encoding_triton, reference, triton
+from . import cpu, encoding, encoding_cpu, encoding_triton, geodesic, geodesic_cpu, reference, triton
 from .call import Call
 from .encoding import EncodingCall
+from .geodesic import GeodesicCall
 from .reference import Gradients
 
 ENVIRONMENT_VARIABLE = 'METRICCONV_BACKEND'
@@ -27,9 +28,17 @@ class Encoder(NamedTuple):
     backward: Callable[[EncodingCall, Tensor], Tensor]
 
 
+class GeodesicFlow(NamedTuple):
+    """A backend's implementation of geodesic_ball; ``refusal(call)`` says why it cannot run this call."""
+
+    refusal: Callable[[GeodesicCall], str | None]
+    forward: geodesic.Forward
+    backward: geodesic.Backward
+
+
 @dataclass(frozen=True)
 class Backend:
-    """An implementation of every convolution, and of encode_metric if it has an encoder.
+    """An implementation of every convolution, of encode_metric if it has an encoder, and of geodesic_ball if it has a flow.
 
     ``missing()`` says what this machine lacks to run it, ``refusal(call)`` why it cannot run this call; None means that it can.
     """
@@ -40,16 +49,19 @@ class Backend:
     forward: Callable[[Call], Tensor]
     backward: Callable[[Call, Tensor, tuple[bool, bool, bool, bool]], Gradients]
     encoder: Encoder | None = None
+    flow: GeodesicFlow | None = None
 
 
 _TRITON_ENCODER = Encoder(encoding_triton.refusal, encoding_triton.forward, encoding_triton.backward)
 _CPU_ENCODER = Encoder(encoding_cpu.refusal, encoding_cpu.forward, encoding_cpu.backward)
 _REFERENCE_ENCODER = Encoder(lambda call: None, encoding.forward, encoding.backward)
+_CPU_FLOW = GeodesicFlow(geodesic_cpu.refusal, geodesic_cpu.forward, geodesic_cpu.backward)
+_REFERENCE_FLOW = GeodesicFlow(lambda call: None, geodesic.forward, geodesic.backward)
 #: in the order in which 'auto' tries them
 BACKENDS: dict[str, Backend] = {
     'triton': Backend('triton', triton.missing, triton.refusal, triton.forward, triton.backward, _TRITON_ENCODER),
-    'cpu': Backend('cpu', cpu.missing, cpu.refusal, cpu.forward, cpu.backward, _CPU_ENCODER),
-    'reference': Backend('reference', lambda: None, lambda call: None, reference.forward, reference.backward, _REFERENCE_ENCODER),
+    'cpu': Backend('cpu', cpu.missing, cpu.refusal, cpu.forward, cpu.backward, _CPU_ENCODER, _CPU_FLOW),
+    'reference': Backend('reference', lambda: None, lambda call: None, reference.forward, reference.backward, _REFERENCE_ENCODER, _REFERENCE_FLOW),
 }
 
 _requested: ContextVar[str | None] = ContextVar('metricconv_backend', default=None)
@@ -99,6 +111,17 @@ def select_encoder(call: EncodingCall) -> Encoder:
     encoder = _first(call.operator, refusal).encoder
     assert encoder is not None
     return encoder
+
+
+def select_flow(call: GeodesicCall) -> GeodesicFlow:
+    """The same choice for geodesic_ball."""
+
+    def refusal(backend: Backend) -> str | None:
+        return backend.flow.refusal(call) if backend.flow else f'it has no {call.operator}'
+
+    flow = _first(call.operator, refusal).flow
+    assert flow is not None
+    return flow
 
 
 def _first(operator: str, refusal: Callable[[Backend], str | None]) -> Backend:
