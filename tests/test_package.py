@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'metricconv_mm'
 # from the ground up: a room may import those before it, and itself
-ROOMS = ['version', 'geometry', 'ops', 'functional', 'layers', 'surgery', 'transfer', 'visualization', 'integrations']
+ROOMS = ['version', 'geometry', 'ops', 'functional', 'layers', 'surgery', 'transfer', 'denoising', 'visualization', 'integrations']
 ALLOWED = {
     'version': set(),
     'geometry': set(),
@@ -20,10 +20,11 @@ ALLOWED = {
     'layers': {'geometry', 'functional'},
     'surgery': {'geometry', 'layers'},
     'transfer': {'layers', 'surgery'},
-    'visualization': {'geometry', 'layers'},
-    'integrations': {'geometry', 'functional', 'layers', 'surgery', 'transfer', 'ops', 'visualization'},
+    'denoising': {'geometry', 'functional', 'layers'},
+    'visualization': {'geometry', 'layers', 'denoising'},
+    'integrations': {'geometry', 'functional', 'layers', 'surgery', 'transfer', 'denoising', 'ops', 'visualization'},
 }
-CORE = ('geometry', 'ops', 'functional', 'layers', 'surgery')
+CORE = ('geometry', 'ops', 'functional', 'layers', 'surgery', 'denoising')
 
 
 def modules():

@@ -10,8 +10,8 @@ except ImportError as error:
     ) from error
 
 from .. import conv_registry
-from . import analysis, backbones, compat, datasets, hooks, optim, pretrained
+from . import analysis, backbones, compat, datasets, denoising, hooks, optim, pretrained
 
 compat.apply()
 
-__all__ = ['analysis', 'backbones', 'compat', 'conv_registry', 'datasets', 'hooks', 'optim', 'pretrained']
+__all__ = ['analysis', 'backbones', 'compat', 'conv_registry', 'datasets', 'denoising', 'hooks', 'optim', 'pretrained']

@@ -1,0 +1,88 @@
+"""The tools that need no data set, in this process: they need no OpenMMLab, and importing torch takes longer than what they do."""
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip('matplotlib')
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def picture(tmp_path_factory):
+    """A colour photograph in small: smooth shades and an edge."""
+    y, x = np.mgrid[:24, :30]
+    image = np.stack([120 + 60 * np.sin(x / 9), 100 + 3 * y, np.where(x > 2 * y, 200, 60)], -1)
+    path = tmp_path_factory.mktemp('picture') / 'picture.png'
+    Image.fromarray(image.astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def run_here(monkeypatch, capsys):
+    """Run a tool's main program; returns what it printed, or the message that it ends with where it fails."""
+
+    def run(tool, *arguments, fails=False):
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, arguments)])
+        if not fails:
+            runpy.run_path(str(ROOT / tool), run_name='__main__')
+            return capsys.readouterr().out
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / tool), run_name='__main__')
+        assert ended.value.code not in (0, None)
+        return f'{ended.value.code}\n{capsys.readouterr().err}'
+
+    return run
+
+
+def test_filters_are_compared_and_drawn(run_here, picture, tmp_path):
+    output = run_here(
+        'tools/filter_image.py', picture, '--kernel-size', 5, '--taus', 0, 0.8, '--out', tmp_path / 'f.png',
+        '--balls', '3,4', '20,29', '--balls-out', tmp_path / 'b.png',
+    )  # fmt: skip
+    found = re.findall(r'^(\S.*?) +(\d+\.\d+) dB$', output, re.MULTILINE)
+    assert [label for label, _ in found] == [
+        'noisy', 'standard', 'dilated (3)', 'deformable (random)', 'interpolated', 'unit tangent balls, tau 0', 'unit tangent balls, tau 0.8',
+    ]  # fmt: skip
+    quality = {label: float(decibels) for label, decibels in found}
+    assert 18 < quality['noisy'] < 22 < quality['interpolated']
+    for name in ('f.png', 'b.png'):
+        assert (tmp_path / name).read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['PICTURE', '--taus', '1.0'], '0 <= tau < 1'),
+        (['PICTURE', '--balls', '3,99'], r'pixels (row, column) of an image of 24 x 30'),
+        (['PICTURE', '--balls', '3'], 'expected ROW,COLUMN'),
+        (['none.png'], 'give the path of an image file'),
+    ],
+)
+def test_what_cannot_be_filtered_is_said(run_here, picture, tmp_path, arguments, message):
+    arguments = [picture if argument == 'PICTURE' else argument for argument in arguments]
+    output = run_here('tools/filter_image.py', *arguments, '--out', tmp_path / 'f.png', '--balls-out', tmp_path / 'b.png', fails=True)
+    assert message in output and not (tmp_path / 'f.png').exists()
+
+
+def test_learning_on_an_image_skips_what_is_done(run_here, picture, tmp_path):
+    command = ['tools/learn_image.py', picture, '--out', tmp_path, '--sigmas', 0.3, '--kernel-sizes', 5, '--iterations', 3, '--methods']
+    run_here(*command, 'deform')
+    first = (tmp_path / 'sigma0.3_k5_deform.json').stat().st_mtime_ns
+    output = run_here(*command, 'deform', 'metric-0.1')
+    assert (tmp_path / 'sigma0.3_k5_deform.json').stat().st_mtime_ns == first
+    assert re.search(r'sigma=0.3 \| .* / 7.26e-3 \| .* / 8.10e-3', output)
+    result = json.loads((tmp_path / 'sigma0.3_k5_metric-0.1.json').read_text())
+    # the paper's rate for the mean over 256 x 256 pixels
+    assert result['settings']['lr'] == pytest.approx(1e4 * 24 * 30 / 256**2)
+    assert result['train_mse'] == result['train'][2] and result['test_mse'] == result['test']['2'] and result['train'][2] < result['train'][0]
+    assert (tmp_path / 'tables.md').is_file() and (tmp_path / 'sigma0.3_k5.png').read_bytes().startswith(b'\x89PNG')
+    # nothing is learnt before everything that was asked for is known to be possible
+    output = run_here(*command, 'deform', '--out', tmp_path / 'new', '--kernel-sizes', 5, 7, fails=True)
+    assert 'no learning rate for deform, sigma 0.3 and kernel size 7' in output and not list((tmp_path / 'new').glob('*.json'))
