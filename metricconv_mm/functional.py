@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from . import ops  # noqa: F401  declares the operators
-from .geometry import kernel_grid, pair, reference_support
+from .geometry import drift_margin, kernel_grid, norm_named, pair, reference_support
 from .geometry.geodesic import flow_of
+from .ops.transforms import OPERATORS
 
 IntPair = int | Sequence[int]
 
@@ -24,13 +25,15 @@ def encode_metric(
     eps_L: float = 0.01,
     eps: float = 1e-6,
     ceiling: float | None = None,
+    norm: str = 'randers',
 ) -> Tensor:
     """geometry.encode_metric and geometry.clip_drift as one operator, which keeps nothing but ``raw`` for backward.
 
     Args:
         raw: ``Tensor[N, C * G, H, W]`` of any floating dtype and layout, C channels for each of G groups: 5 for 'cholesky' and 'ldl', 6 for
-            'spectral', 7 for 'spectral_scaled'.
-        ceiling: the drift is clipped to ||w||_{M^-1} <= ceiling, below 1; None clips nothing.
+            'spectral', 7 for 'spectral_scaled', 3 for 'isotropic', and 2 less without drift.
+        ceiling: the drift is clipped to ||w||_{M^-1} <= ceiling, below the norm's limit; None clips nothing.
+        norm: 'randers' or 'matsumoto', of whose limit, 1 or 1/2, eps_w takes its share.
 
     Returns:
         ``Tensor[N, 5 * G, H, W]``, contiguous, float32, or float64 for float64.
@@ -39,7 +42,7 @@ def encode_metric(
         ValueError: for channel counts, names or constants that do not fit.
         TypeError: for integers.
     """
-    return torch.ops.metricconv_mm.encode_metric(raw, encoding, drift, eps_w, *scale_range, eps_L, eps, ceiling)
+    return torch.ops.metricconv_mm.encode_metric(raw, encoding, drift, drift_margin(eps_w, norm), *scale_range, eps_L, eps, ceiling)
 
 
 def metric_conv2d(
@@ -55,6 +58,7 @@ def metric_conv2d(
     groups: int = 1,
     mask: Tensor | None = None,
     eps: float = 1e-6,
+    norm: str = 'randers',
 ) -> Tensor:
     """Convolution over the unit tangent ball of a metric at every output pixel (Eq. 4).
 
@@ -69,6 +73,7 @@ def metric_conv2d(
         support: 'onion', 'polar', 'grid', or a ``Tensor[K, 3]`` of (cos, sin, radius). ``dilation`` stretches 'grid' alone.
         mask: ``Tensor[N, G * K, Ho, Wo]``, a factor for every sample.
         eps: added to F.
+        norm: F, 'randers' or 'matsumoto' (:func:`~metricconv_mm.geometry.finsler_norm`).
 
     Returns:
         ``Tensor[N, C_out, Ho, Wo]``, Ho and Wo as those of nn.Conv2d.
@@ -81,7 +86,9 @@ def metric_conv2d(
         size = tuple(weight.shape[2:]) if weight.dim() == 4 else (1, 1)
         dtype = torch.float64 if metric.dtype == torch.float64 else torch.float32
         support = reference_support(support, size, dilation, device=metric.device, dtype=dtype)
-    return torch.ops.metricconv_mm.metric_conv2d(input, metric, weight, bias, mask, support, eps, pair(stride), pair(padding), pair(dilation), groups)
+    norm_named(norm)
+    operator = getattr(torch.ops.metricconv_mm, OPERATORS[norm])
+    return operator(input, metric, weight, bias, mask, support, eps, pair(stride), pair(padding), pair(dilation), groups)
 
 
 def shifted_conv2d(

@@ -28,10 +28,10 @@ def seed():
 def random_metric():
     """A function that draws positive metrics ``[n, 5 * groups, height, width]``, from mild to strongly anisotropic and asymmetric."""
 
-    def draw(n=2, height=4, width=3, *, groups=1, eps_w=0.1, dtype=torch.float64):
+    def draw(n=2, height=4, width=3, *, groups=1, eps_w=0.1, dtype=torch.float64, norm='randers'):
         raw = 2 * torch.randn(n, groups, 7, height, width, dtype=torch.float64)
-        metric = geometry.encode_metric(raw, 'spectral_scaled', 'clip_detached', eps_w=eps_w, eps=1e-15)
-        assert geometry.is_positive(metric).all()
+        metric = geometry.encode_metric(raw, 'spectral_scaled', 'clip_detached', eps_w=eps_w, eps=1e-15, norm=norm)
+        assert geometry.is_positive(metric, norm).all()
         return metric.flatten(1, 2).to(dtype)
 
     return draw

@@ -172,6 +172,9 @@ void backward(const Tensor& grad, const Tensor& images, const Tensor& parameter,
   });
 }
 
+// Of what the Python side may ask for, see INTERFACE in ops/cpu.py.
+int64_t interface() { return 2; }
+
 // [N, rows, columns] to [N, columns, rows], in the type to compute with.
 void transpose(const Tensor& src, Tensor dst) {
   with_types(src, [&]<typename T, typename S>(T, S) {
@@ -190,6 +193,7 @@ void transpose(const Tensor& src, Tensor dst) {
 
 STABLE_TORCH_LIBRARY(metricconv_mm_cpu, m) {
   m.def("vector_bytes() -> int");
+  m.def("interface() -> int");
   m.def("transpose(Tensor src, Tensor(a!) dst) -> ()");
   m.def(
       "forward(Tensor images, Tensor parameter, Tensor weight, Tensor? bias, Tensor? mask, Tensor reference, float eps, int[] sizes, bool channels_last, "
@@ -199,7 +203,10 @@ STABLE_TORCH_LIBRARY(metricconv_mm_cpu, m) {
       "Tensor(a!)? grad_images, Tensor(b!)? grad_parameter, Tensor(c!)? grad_weight, Tensor(d!)? grad_mask) -> ()");
 }
 
-STABLE_TORCH_LIBRARY_IMPL(metricconv_mm_cpu, CompositeExplicitAutograd, m) { m.impl("vector_bytes", TORCH_BOX(&metricconv::vector_bytes)); }
+STABLE_TORCH_LIBRARY_IMPL(metricconv_mm_cpu, CompositeExplicitAutograd, m) {
+  m.impl("vector_bytes", TORCH_BOX(&metricconv::vector_bytes));
+  m.impl("interface", TORCH_BOX(&metricconv::interface));
+}
 
 STABLE_TORCH_LIBRARY_IMPL(metricconv_mm_cpu, CPU, m) {
   m.impl("transpose", TORCH_BOX(&metricconv::transpose));

@@ -26,8 +26,11 @@ struct Kind {
   Encoding encoding;
   Drift drift;
 
-  int matrix_channels() const { return encoding == Encoding::spectral_scaled ? 5 : encoding == Encoding::spectral ? 4 : 3; }
-  int channels() const { return matrix_channels() + 2; }
+  int matrix_channels() const {
+    return encoding == Encoding::spectral_scaled ? 5 : encoding == Encoding::spectral ? 4 : encoding == Encoding::isotropic ? 1 : 3;
+  }
+  int drift_channels() const { return drift == Drift::none ? 0 : 2; }
+  int channels() const { return matrix_channels() + drift_channels(); }
 };
 
 // run with the encoding as a template argument
@@ -38,6 +41,7 @@ METRICCONV_INLINE void with_encoding(Encoding encoding, const Run& run) {
     case Encoding::ldl: return run.template operator()<Encoding::ldl>();
     case Encoding::spectral: return run.template operator()<Encoding::spectral>();
     case Encoding::spectral_scaled: return run.template operator()<Encoding::spectral_scaled>();
+    case Encoding::isotropic: return run.template operator()<Encoding::isotropic>();
   }
 }
 
@@ -48,6 +52,7 @@ METRICCONV_INLINE void with_drift(Drift drift, bool clipped, const Run& run) {
     case Drift::sigmoid: return clipped ? run.template operator()<Drift::sigmoid, true>() : run.template operator()<Drift::sigmoid, false>();
     case Drift::sigmoid_detached: return clipped ? run.template operator()<Drift::sigmoid_detached, true>() : run.template operator()<Drift::sigmoid_detached, false>();
     case Drift::clip_detached: return clipped ? run.template operator()<Drift::clip_detached, true>() : run.template operator()<Drift::clip_detached, false>();
+    case Drift::none: return;
   }
 }
 
@@ -63,7 +68,7 @@ template <typename T>
 METRICCONV_INLINE void encode_backward(Kind kind, const Limits<T> k, const Lane<T>* raw, Lane<T>* grad, Lane<T>* grad_raw) {
   const int drift_channels = kind.matrix_channels();
   if (k.bound == 0) {
-    std::memset(grad_raw + drift_channels, 0, 2 * sizeof(Lane<T>));
+    std::memset(grad_raw + drift_channels, 0, kind.drift_channels() * sizeof(Lane<T>));
   } else {
     alignas(64) Lane<T> matrix[3];
     with_encoding(kind.encoding, [&]<Encoding encoding>() __attribute__((always_inline)) { encode_matrix<encoding>(k, raw, matrix); });

@@ -11,8 +11,8 @@
 
 namespace metricconv {
 
-enum class Encoding : int64_t { cholesky = 0, ldl = 1, spectral = 2, spectral_scaled = 3 };
-enum class Drift : int64_t { sigmoid = 0, sigmoid_detached = 1, clip_detached = 2 };
+enum class Encoding : int64_t { cholesky = 0, ldl = 1, spectral = 2, spectral_scaled = 3, isotropic = 4 };
+enum class Drift : int64_t { sigmoid = 0, sigmoid_detached = 1, clip_detached = 2, none = 3 };
 
 constexpr int lanes = 64;
 
@@ -128,6 +128,11 @@ METRICCONV_INLINE void encode_matrix(const Limits<T>& k, const Lane<T>* __restri
       matrix[0][i] = d1;
       matrix[1][i] = d1 * l21;
       matrix[2][i] = d1 * l21 * l21 + d2;
+    } else if constexpr (encoding == Encoding::isotropic) {
+      const T value = k.low + k.spread * sigmoid(raw[0][i]);
+      matrix[0][i] = value;
+      matrix[1][i] = 0;
+      matrix[2][i] = value;
     } else {
       const Direction<T> e(raw[0][i], raw[1][i], k.eps);
       const Eigenvalues<encoding, T> l(k, raw + 2, i);
@@ -152,6 +157,9 @@ METRICCONV_INLINE void encode_matrix_backward(const Limits<T>& k, const Lane<T>*
       grad_raw[0][i] = xy * d1 + (yy * (d1 * l21) + yy * l21 * d1);
       grad_raw[1][i] = (xx + xy * l21 + yy * l21 * l21) * sign(raw[1][i]);
       grad_raw[2][i] = yy * sign(raw[2][i]);
+    } else if constexpr (encoding == Encoding::isotropic) {
+      const T s = sigmoid(raw[0][i]);
+      grad_raw[0][i] = (xx + yy) * k.spread * s * (1 - s);
     } else {
       const Direction<T> e(raw[0][i], raw[1][i], k.eps);
       const Eigenvalues<encoding, T> l(k, raw + 2, i);

@@ -9,6 +9,7 @@ namespace {
 #include "vector.h"
 
 #include "contraction.h"
+#include "norms.h"
 #include "tile.h"
 
 #include "wide.h"

@@ -9,7 +9,7 @@
 
 namespace metricconv {
 
-enum class Kind : int64_t { metric = 0, shift = 1, offset = 2 };
+enum class Kind : int64_t { randers = 0, shift = 1, offset = 2, matsumoto = 3 };
 
 // bfloat16 as it is stored; computed with as float.
 struct BFloat16 {
@@ -30,7 +30,8 @@ struct Geometry {
   int64_t outputs() const { return out_height * out_width; }
   int64_t pixels() const { return images * outputs(); }
   int64_t group_channels() const { return channels / groups; }
-  int64_t parameter_channels() const { return kind == Kind::metric ? 5 : kind == Kind::shift ? 2 : 2 * taps(); }
+  bool on_ball() const { return kind != Kind::shift && kind != Kind::offset; }
+  int64_t parameter_channels() const { return on_ball() ? 5 : kind == Kind::shift ? 2 : 2 * taps(); }
   // of one group of the weight
   int64_t inputs_each() const { return channels / weight_groups; }
   int64_t outputs_each() const { return out_channels / weight_groups; }

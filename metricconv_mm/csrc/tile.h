@@ -90,24 +90,29 @@ struct Tap {
 template <typename T>
 constexpr T LEAST_FORM = std::numeric_limits<T>::min();
 
+template <typename Norm, typename T, typename S>
+METRICCONV_INLINE void position_on_ball(const Problem<T, S>& problem, const Tile<T, S>& tile, int64_t group, int64_t number, Tap<T>& tap) {
+  const Geometry& g = problem.geometry;
+  const T u = problem.reference[3 * number], v = problem.reference[3 * number + 1], radius = problem.reference[3 * number + 2], eps = problem.eps;
+  const T *m_xx = tile.value(g, group, 0), *m_xy = tile.value(g, group, 1), *m_yy = tile.value(g, group, 2), *w_x = tile.value(g, group, 3),
+          *w_y = tile.value(g, group, 4);
+  T *x = tap.x, *y = tap.y;
+  for (int64_t p = 0; p < tile.count; ++p) {
+    const T form = m_xx[p] * (u * u) + m_xy[p] * (2 * u * v) + m_yy[p] * (v * v);
+    const T alpha = std::sqrt(form < LEAST_FORM<T> ? LEAST_FORM<T> : form);  // NaN stays NaN
+    const T norm = Norm::value(alpha, w_x[p] * u + w_y[p] * v) + eps;
+    const T length = radius / norm;
+    tap.alpha[p] = alpha, tap.norm[p] = norm;
+    x[p] = tile.centre_x[p] + length * u, y[p] = tile.centre_y[p] + length * v;
+  }
+}
+
 template <typename T, typename S>
 void position(const Problem<T, S>& problem, const Tile<T, S>& tile, int64_t group, int64_t number, Tap<T>& tap) {
   const Geometry& g = problem.geometry;
   T *x = tap.x, *y = tap.y;
-  if (g.kind == Kind::metric) {
-    const T u = problem.reference[3 * number], v = problem.reference[3 * number + 1], radius = problem.reference[3 * number + 2], eps = problem.eps;
-    const T *m_xx = tile.value(g, group, 0), *m_xy = tile.value(g, group, 1), *m_yy = tile.value(g, group, 2), *w_x = tile.value(g, group, 3),
-            *w_y = tile.value(g, group, 4);
-    for (int64_t p = 0; p < tile.count; ++p) {
-      const T form = m_xx[p] * (u * u) + m_xy[p] * (2 * u * v) + m_yy[p] * (v * v);
-      const T alpha = std::sqrt(form < LEAST_FORM<T> ? LEAST_FORM<T> : form);  // NaN stays NaN
-      const T norm = alpha + w_x[p] * u + w_y[p] * v + eps;
-      const T length = radius / norm;
-      tap.alpha[p] = alpha, tap.norm[p] = norm;
-      x[p] = tile.centre_x[p] + length * u, y[p] = tile.centre_y[p] + length * v;
-    }
-    return;
-  }
+  if (g.on_ball())
+    return with_norm(g.kind, [&]<typename Norm>() __attribute__((always_inline)) { position_on_ball<Norm>(problem, tile, group, number, tap); });
   const T grid_x = problem.reference[2 * number], grid_y = problem.reference[2 * number + 1];
   const T *dy = tap.alpha, *dx = tap.norm;
   if (g.kind == Kind::shift) {
@@ -158,22 +163,32 @@ void locate(const Problem<T, S>& problem, const Tile<T, S>& tile, int64_t group,
     for (int64_t p = 0; p < tile.count; ++p) tap.masked[c][p] = tap.weight[c][p] * tap.mask[p];
 }
 
-// Adds the gradient by a tap's positions to that by the metrics or shifts of its group, [5 or 2, TILE].
-template <typename T, typename S>
-void chain(const Problem<T, S>& problem, const Tile<T, S>& tile, int64_t number, const Tap<T>& tap, const T* grad_x, const T* grad_y, T* sums) {
-  if (problem.geometry.kind != Kind::metric) {
-    for (int64_t p = 0; p < tile.count; ++p) sums[p] += grad_y[p], sums[TILE + p] += grad_x[p];
-    return;
-  }
+template <typename Norm, typename T, typename S>
+METRICCONV_INLINE void chain_on_ball(const Problem<T, S>& problem, const Tile<T, S>& tile, int64_t group, int64_t number, const Tap<T>& tap,
+                                     const T* grad_x, const T* grad_y, T* sums) {
+  const T *w_x = tile.value(problem.geometry, group, 3), *w_y = tile.value(problem.geometry, group, 4);
   const T u = problem.reference[3 * number], v = problem.reference[3 * number + 1], radius = problem.reference[3 * number + 2];
   const T least = std::sqrt(LEAST_FORM<T>);
   for (int64_t p = 0; p < tile.count; ++p) {
     const T by_norm = -radius * (grad_x[p] * u + grad_y[p] * v) / (tap.norm[p] * tap.norm[p]);
-    const T by_form = by_norm / (2 * tap.alpha[p]);
+    const Slopes<T> slopes = Norm::slopes(tap.alpha[p], w_x[p] * u + w_y[p] * v);
+    const T by_form = by_norm * slopes.by_alpha / (2 * tap.alpha[p]), by_drift = by_norm * slopes.by_beta;
     const T taken = tap.alpha[p] <= least ? 0 * by_norm : by_form;
     sums[p] += taken * (u * u), sums[TILE + p] += taken * (2 * u * v), sums[2 * TILE + p] += taken * (v * v);
-    sums[3 * TILE + p] += by_norm * u, sums[4 * TILE + p] += by_norm * v;
+    sums[3 * TILE + p] += by_drift * u, sums[4 * TILE + p] += by_drift * v;
   }
+}
+
+// Adds the gradient by a tap's positions to that by the metrics or shifts of its group, [5 or 2, TILE].
+template <typename T, typename S>
+void chain(const Problem<T, S>& problem, const Tile<T, S>& tile, int64_t group, int64_t number, const Tap<T>& tap, const T* grad_x, const T* grad_y,
+           T* sums) {
+  const Geometry& g = problem.geometry;
+  if (g.on_ball())
+    return with_norm(g.kind, [&]<typename Norm>() __attribute__((always_inline)) {
+      chain_on_ball<Norm>(problem, tile, group, number, tap, grad_x, grad_y, sums);
+    });
+  for (int64_t p = 0; p < tile.count; ++p) sums[p] += grad_y[p], sums[TILE + p] += grad_x[p];
 }
 
 // Writes or adds up the gradients of parameter and mask by one tap of one group.
@@ -183,7 +198,7 @@ void finish_tap(const Problem<T, S>& problem, const Share<T>& share, const Tile<
   const Geometry& g = problem.geometry;
   if (share.grad_mask) tile.scatter(g, by_mask, g.groups * g.taps(), group * g.taps() + number, share.grad_mask);
   if (!share.grad_parameter) return;
-  if (g.kind != Kind::offset) return chain(problem, tile, number, tap, by_x, by_y, sums);
+  if (g.kind != Kind::offset) return chain(problem, tile, group, number, tap, by_x, by_y, sums);
   const int64_t channels = g.groups * g.parameter_channels(), channel = group * g.parameter_channels() + 2 * number;
   tile.scatter(g, by_y, channels, channel, share.grad_parameter);
   tile.scatter(g, by_x, channels, channel + 1, share.grad_parameter);

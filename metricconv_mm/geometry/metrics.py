@@ -1,13 +1,15 @@
-"""Randers metrics as plain tensors.
+"""Metrics as plain tensors.
 
 A metric field is one tensor of five channels, ``Tensor[..., 5, H, W]``: m_xx, m_xy, m_yy (the symmetric positive definite matrix M) and
-w_x, w_y (the drift w). x is the column direction, y the row direction (down). Lengths are in pixels.
+w_x, w_y (the drift w), of which a norm makes F (:mod:`~metricconv_mm.geometry.norms`). x is the column direction, y the row direction (down). Lengths are in pixels.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from .norms import norm_named
 
 CHANNELS = 5
 
@@ -27,8 +29,8 @@ def quadratic_form(metric: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return (m_xx * x * x + 2 * m_xy * x * y + m_yy * y * y).clamp_min(torch.finfo(metric.dtype).tiny)
 
 
-def randers_norm(metric: Tensor, vector: Tensor) -> Tensor:
-    """The Randers norm F(u) = sqrt(u^T M u) + w^T u (Sec. 3 of the paper).
+def finsler_norm(metric: Tensor, vector: Tensor, norm: str = 'randers') -> Tensor:
+    """F(u) from alpha = sqrt(u^T M u) and beta = w^T u: alpha + beta ('randers'), or alpha^2 / (alpha - beta) ('matsumoto').
 
     Args:
         metric: ``Tensor[..., 5, H, W]``.
@@ -36,10 +38,18 @@ def randers_norm(metric: Tensor, vector: Tensor) -> Tensor:
 
     Returns:
         ``Tensor[..., H, W]``.
+
+    Raises:
+        ValueError: for a metric without five channels, or an unknown norm.
     """
     check_metric(metric)
     x, y = vector[..., 0, :, :], vector[..., 1, :, :]
-    return quadratic_form(metric, x, y).sqrt() + metric[..., 3, :, :] * x + metric[..., 4, :, :] * y
+    return norm_named(norm).value(quadratic_form(metric, x, y).sqrt(), metric[..., 3, :, :] * x + metric[..., 4, :, :] * y)
+
+
+def randers_norm(metric: Tensor, vector: Tensor) -> Tensor:
+    """The Randers norm F(u) = sqrt(u^T M u) + w^T u (Sec. 3 of the paper): :func:`finsler_norm` of the norm 'randers'."""
+    return finsler_norm(metric, vector)
 
 
 def _solve(metric: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,7 +60,7 @@ def _solve(metric: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def drift_norm(metric: Tensor) -> Tensor:
-    """||w||_{M^-1} = sqrt(w^T M^-1 w), the asymmetry of the metric: 0 is Riemannian, and F is positive while it is below 1.
+    """||w||_{M^-1} = sqrt(w^T M^-1 w), the asymmetry of the metric: 0 is Riemannian, and F is a norm while it is below the limit of its kind.
 
     Args:
         metric: ``Tensor[..., 5, H, W]``.
@@ -82,10 +92,11 @@ def anisotropy(metric: Tensor) -> Tensor:
     return (mean + deviation) / determinant.sqrt()
 
 
-def ball_radius(metric: Tensor) -> Tensor:
-    """Radius of the disk that has the area of the unit ball, det(M)^(-1/4) (1 - ||w||^2_{M^-1})^(-3/4), in pixels.
+def ball_radius(metric: Tensor, norm: str = 'randers') -> Tensor:
+    """Radius of the disk that has the area of the unit ball, in pixels.
 
-    The ball is the ellipse of M - w w^T with axes 1 / sqrt(1 - ||w||^2_{M^-1}) times as long (Sec. 3).
+    det(M)^(-1/4) (1 - b^2)^(-3/4) for 'randers', whose ball is the ellipse of M - w w^T with axes 1 / sqrt(1 - b^2) times as long (Sec. 3), and
+    det(M)^(-1/4) (1 + b^2 / 2)^(1/2) for 'matsumoto', with b = ||w||_{M^-1}.
 
     Args:
         metric: ``Tensor[..., 5, H, W]``, positive (:func:`is_positive`).
@@ -96,11 +107,13 @@ def ball_radius(metric: Tensor) -> Tensor:
     check_metric(metric)
     m_xx, m_xy, m_yy = metric[..., 0, :, :], metric[..., 1, :, :], metric[..., 2, :, :]
     determinant = (m_xx * m_yy - m_xy * m_xy).clamp_min(torch.finfo(metric.dtype).tiny)
-    return determinant ** (-1 / 4) * (1 - drift_norm(metric) ** 2) ** (-3 / 4)
+    return determinant ** (-1 / 4) * norm_named(norm).area(drift_norm(metric)).sqrt()
 
 
-def is_positive(metric: Tensor) -> Tensor:
-    """Where M is positive definite and ||w||_{M^-1} < 1, so that F(u) > 0 for every u != 0 (Prop. 1).
+def is_positive(metric: Tensor, norm: str = 'randers') -> Tensor:
+    """Where M is positive definite and ||w||_{M^-1} below the limit of the norm, so that F(u) > 0 for every u != 0 and its ball is convex.
+
+    The limit is 1 for 'randers' (Prop. 1) and 1/2 for 'matsumoto'.
 
     Args:
         metric: ``Tensor[..., 5, H, W]``.
@@ -110,11 +123,11 @@ def is_positive(metric: Tensor) -> Tensor:
     """
     check_metric(metric)
     m_xx, m_xy, m_yy = metric[..., 0, :, :], metric[..., 1, :, :], metric[..., 2, :, :]
-    return (m_xx > 0) & (m_xx * m_yy - m_xy * m_xy > 0) & (drift_norm(metric) < 1)
+    return (m_xx > 0) & (m_xx * m_yy - m_xy * m_xy > 0) & (drift_norm(metric) < norm_named(norm).limit)
 
 
 def dual(metric: Tensor) -> Tensor:
-    """The dual metric F*(xi) = max{xi^T u : F(u) <= 1}, itself a Randers metric (Prop. 2).
+    """The dual F*(xi) = max{xi^T u : F(u) <= 1} of a Randers metric, itself one (Prop. 2).
 
     With a = 1 - ||w||^2_{M^-1}: M* = (a M^-1 + (M^-1 w)(M^-1 w)^T) / a^2 and w* = -M^-1 w / a. Taking the dual twice gives the metric back.
 

@@ -53,12 +53,12 @@ def geometry_statistics(layer: AdaptiveConv2d, input: Tensor) -> dict[str, float
     """Where ``layer`` samples ``input``, in medians over images, groups and output pixels: a few needle-thin balls do not decide.
 
     Returns:
-        of metric convolutions ``asymmetry`` (||w||_{M^-1}, 0 to 1), ``anisotropy`` (longest over shortest axis of M's ellipse, 1 is round) and
+        of metric convolutions ``asymmetry`` (||w||_{M^-1}, from 0 to below 1, or 1/2 of 'matsumoto'), ``anisotropy`` (longest over shortest axis of M's ellipse, 1 is round) and
         ``radius`` (of the disk of the unit ball's area, in pixels); of the others ``displacement``: how far, in pixels, taps are from the plain grid.
     """
     if isinstance(layer, MetricConv2d):
         metric = layer.metric(input).unflatten(1, (-1, 5))
-        fields = {'asymmetry': drift_norm(metric), 'anisotropy': anisotropy(metric), 'radius': ball_radius(metric)}
+        fields = {'asymmetry': drift_norm(metric), 'anisotropy': anisotropy(metric), 'radius': ball_radius(metric, layer.norm)}
     else:
         samples = layer.samples(input)
         fields = {'displacement': (samples.unflatten(1, (-1, layer.taps)) - layer.grid(samples)).norm(dim=3)}

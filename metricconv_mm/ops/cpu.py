@@ -16,6 +16,8 @@ from .transforms import KINDS
 #: another build of the extension to load, such as one with sanitizers
 EXTENSION_VARIABLE = 'METRICCONV_EXTENSION'
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+#: what the extension says of itself if it was built from this version of csrc/: a kind or encoding that it does not know, it would misread
+INTERFACE = 2
 #: with a margin of one all around, pixels of an image are counted in 32 bits
 MOST_PIXELS = 1 << 31
 
@@ -31,6 +33,8 @@ def missing() -> str | None:
         torch.ops.load_library(found[0])
     except OSError as error:
         return f'its extension does not load with torch {torch.__version__} ({error.__cause__ or error}): build it again'
+    if not hasattr(torch.ops.metricconv_mm_cpu, 'interface') or torch.ops.metricconv_mm_cpu.interface() != INTERFACE:
+        return 'its extension is of another version of the package: build it again'
     return None
 
 

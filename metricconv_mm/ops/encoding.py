@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..geometry import ENCODINGS, Limits, check_encoding, clip_drift, encode_metric
+from ..geometry import Limits, check_encoding, clip_drift, encode_metric, raw_channels
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class EncodingCall:
     @property
     def channels(self) -> int:
         """Raw channels of a group."""
-        return ENCODINGS[self.encoding].channels + 2
+        return raw_channels(self.encoding, self.drift)
 
     @property
     def groups(self) -> int:
@@ -52,7 +52,8 @@ class EncodingCall:
         raw = self.raw
         if raw.dim() != 4 or raw.shape[1] == 0 or raw.shape[1] % self.channels:
             raise ValueError(
-                f'{self.operator}: encoding {self.encoding!r} needs raw [N, {self.channels} x groups, H, W], got raw.shape={tuple(raw.shape)}'
+                f'{self.operator}: encoding {self.encoding!r} with drift {self.drift!r} needs raw [N, {self.channels} x groups, H, W], '
+                f'got raw.shape={tuple(raw.shape)}'
             )
         if not raw.is_floating_point():
             raise TypeError(f'{self.operator}: expected floating point raw channels, got {raw.dtype=}')

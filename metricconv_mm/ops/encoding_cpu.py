@@ -7,20 +7,18 @@ from torch import Tensor
 
 from .encoding import EncodingCall
 
-ENCODINGS = {'cholesky': 0, 'ldl': 1, 'spectral': 2, 'spectral_scaled': 3}
-DRIFTS = {'sigmoid': 0, 'sigmoid_detached': 1, 'clip_detached': 2}
+ENCODINGS = {'cholesky': 0, 'ldl': 1, 'spectral': 2, 'spectral_scaled': 3, 'isotropic': 4}
+DRIFTS = {'sigmoid': 0, 'sigmoid_detached': 1, 'clip_detached': 2, 'none': 3}
 
 
 def refusal(call: EncodingCall) -> str | None:
     """Why the backend cannot run ``call``."""
-    if not hasattr(torch.ops.metricconv_mm_cpu, 'encode_metric'):
-        return 'its extension is older than the package: build it again'
     return None if call.raw.device.type == 'cpu' else f'raw is on {call.raw.device}'
 
 
 def _constants(call: EncodingCall) -> tuple[int, int, list[float]]:
     eps_w, (low, high), eps_L, eps = call.limits
-    return ENCODINGS[call.encoding], DRIFTS[call.drift], [eps_w, low, high, eps_L, eps, call.ceiling or 0.0]
+    return ENCODINGS[call.encoding], DRIFTS[call.drift], [1.0 if call.drift == 'none' else eps_w, low, high, eps_L, eps, call.ceiling or 0.0]
 
 
 def forward(call: EncodingCall) -> Tensor:

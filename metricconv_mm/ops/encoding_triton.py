@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..geometry import ENCODINGS as CHANNELS
 from .encoding import EncodingCall
 from .encoding_cpu import DRIFTS, ENCODINGS
 from .triton import CAPABILITY, interpreted
@@ -34,8 +35,9 @@ def constants(call: EncodingCall) -> dict[str, Any]:
     return {
         'ENCODING': ENCODINGS[call.encoding],
         'DRIFT': DRIFTS[call.drift],
-        'MATRIX': call.channels - 2,
-        'BOUND': 1 - eps_w,
+        'MATRIX': CHANNELS[call.encoding].channels,
+        'CHANNELS': call.channels,
+        'BOUND': 0.0 if call.drift == 'none' else 1 - eps_w,
         'LOW': low,
         'SPREAD': high - low,
         'EPS_L': eps_L,

@@ -19,14 +19,15 @@ from .call import Call, pair_of
 from .transforms import TRANSFORMS
 
 NAMESPACE = 'metricconv_mm'
-_EXTRA = {'metric_conv2d': 'Tensor reference, float eps, '}
+#: operators that have a reference support
+_WITH_SUPPORT = {name for name, transform in TRANSFORMS.items() if transform.norm}
 _GEOMETRY = 'SymInt[2] stride, SymInt[2] padding, SymInt[2] dilation, SymInt groups'
 _BACKWARD_RESULTS = ('input', 'parameter', 'weight', 'mask')
 Needs = tuple[bool, bool, bool, bool]
 
 
 def _call(name: str, input: Tensor, parameter: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, *rest: Any) -> Call:
-    support, eps = (rest[0], rest[1]) if name in _EXTRA else (None, 0.0)
+    support, eps = (rest[0], rest[1]) if name in _WITH_SUPPORT else (None, 0.0)
     stride, padding, dilation, groups = rest[-4:]
     return Call(name, input, parameter, weight, bias, mask, support, eps, pair_of(stride), pair_of(padding), pair_of(dilation), groups)
 
@@ -39,7 +40,7 @@ def _gradient_like(call: Call, which: str) -> Tensor:
 
 
 def _define(name: str) -> None:
-    extra, parameter = _EXTRA.get(name, ''), TRANSFORMS[name].parameter
+    extra, parameter = 'Tensor reference, float eps, ' if name in _WITH_SUPPORT else '', TRANSFORMS[name].parameter
     qualified = f'{NAMESPACE}::{name}'
     torch.library.define(qualified, f'(Tensor input, Tensor {parameter}, Tensor weight, Tensor? bias, Tensor? mask, {extra}{_GEOMETRY}) -> Tensor')
     torch.library.define(
@@ -85,7 +86,7 @@ def _register_autograd(name: str, qualified: str) -> None:
 
     def setup(ctx: Any, inputs: tuple, output: Tensor) -> None:
         input, parameter, weight, bias, mask, *rest = inputs
-        support = [rest.pop(0)] if name in _EXTRA else []
+        support = [rest.pop(0)] if name in _WITH_SUPPORT else []
         ctx.save_for_backward(input, parameter, weight, mask, *support)
         ctx.rest = rest
         ctx.with_bias = bias is not None
@@ -105,7 +106,7 @@ def _register_autograd(name: str, qualified: str) -> None:
 
     def setup_backward(ctx: Any, inputs: tuple, output: tuple) -> None:
         grad, input, parameter, weight, mask, *rest = inputs
-        support = [rest.pop(0)] if name in _EXTRA else []
+        support = [rest.pop(0)] if name in _WITH_SUPPORT else []
         ctx.save_for_backward(grad, input, parameter, weight, mask, *support)
         ctx.rest, ctx.needs = rest[:-1], rest[-1]
         ctx.support = len(support)

@@ -33,6 +33,7 @@ class Transform:
     """A parameter of the operator and where it moves the taps.
 
     ``channels(K)`` are those of one group; ``samples`` is differentiable PyTorch and ``vjp(parameter, taps, grad)`` its hand-written gradient.
+    ``norm`` is that of the unit ball that the taps of a reference support are scaled to.
     """
 
     parameter: str
@@ -40,16 +41,19 @@ class Transform:
     channels: Callable[[int], int]
     samples: Callable[[Tensor, Taps], Tensor]
     vjp: Callable[[Tensor, Taps, Tensor], Tensor]
+    norm: str | None = None
 
 
-def _ball(metric: Tensor, taps: Taps) -> Tensor:
-    assert taps.reference is not None
-    return scale_to_ball(metric, taps.reference.to(metric.dtype), taps.eps)
+def _ball(norm: str) -> Transform:
+    def samples(metric: Tensor, taps: Taps) -> Tensor:
+        assert taps.reference is not None
+        return scale_to_ball(metric, taps.reference.to(metric.dtype), taps.eps, norm)
 
+    def vjp(metric: Tensor, taps: Taps, grad: Tensor) -> Tensor:
+        assert taps.reference is not None
+        return scale_to_ball_vjp(metric, taps.reference.to(metric.dtype), taps.eps, grad, norm)
 
-def _ball_vjp(metric: Tensor, taps: Taps, grad: Tensor) -> Tensor:
-    assert taps.reference is not None
-    return scale_to_ball_vjp(metric, taps.reference.to(metric.dtype), taps.eps, grad)
+    return Transform('metric', 'm_xx, m_xy, m_yy, w_x, w_y', lambda taps: 5, samples, vjp, norm)
 
 
 def _shifted(shift: Tensor, taps: Taps) -> Tensor:
@@ -69,9 +73,12 @@ def _offset_vjp(offset: Tensor, taps: Taps, grad: Tensor) -> Tensor:
 
 
 TRANSFORMS: dict[str, Transform] = {
-    'metric_conv2d': Transform('metric', 'm_xx, m_xy, m_yy, w_x, w_y', lambda taps: 5, _ball, _ball_vjp),
+    'metric_conv2d': _ball('randers'),
     'shifted_conv2d': Transform('shift', 'dy, dx', lambda taps: 2, _shifted, _shifted_vjp),
     'deform_conv2d': Transform('offset', 'dy, dx of every tap', lambda taps: 2 * taps, _offset, _offset_vjp),
+    'matsumoto_conv2d': _ball('matsumoto'),
 }
+#: norm -> the operator that samples its unit ball
+OPERATORS = {transform.norm: name for name, transform in TRANSFORMS.items() if transform.norm}
 #: the operators as compiled kernels count them
 KINDS = {name: kind for kind, name in enumerate(TRANSFORMS)}

@@ -66,15 +66,15 @@ def balls_over(name: str, layer: AdaptiveConv2d, input: Tensor) -> LayerBalls:
     centres = np.stack(np.meshgrid(axes[1], axes[0]), -1)
     outlines = None
     if isinstance(layer, MetricConv2d):
-        outlines = centres[:, :, None] + outline(layer.metric(input)[:1, :5])
+        outlines = centres[:, :, None] + outline(layer.metric(input)[:1, :5], layer.norm)
     return LayerBalls(name, centres, centres[:, :, None] + samples, outlines, (input.shape[2], input.shape[3]))
 
 
 @torch.no_grad()
-def outline(metric: Tensor) -> np.ndarray:
+def outline(metric: Tensor, norm: str = 'randers') -> np.ndarray:
     """The closed boundary of the unit tangent ball at every pixel of ``Tensor[1, 5, H, W]``: (x, y) from its centre, ``[H, W, 65, 2]``."""
     # a polar support of one ring samples the boundary of the unit ball
-    boundary = tangent_ball(metric, 'polar', (1, 64))[0].permute(2, 3, 0, 1).cpu().numpy()
+    boundary = tangent_ball(metric, 'polar', (1, 64), norm=norm)[0].permute(2, 3, 0, 1).cpu().numpy()
     return np.concatenate([boundary, boundary[:, :, :1]], 2)
 
 

@@ -6,16 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from metricconv_mm import geometry
 from metricconv_mm.geometry import DRIFTS, ENCODINGS, Limits, clip_drift, drift_norm, encode_metric, is_positive, isotropic_raw, randers_norm
 
 LIMITS = Limits(eps_w=0.3, scale_range=(0.2, 1.7), eps_L=0.05, eps=1e-6)
 every_encoding = pytest.mark.parametrize('encoding', sorted(ENCODINGS))
 every_drift = pytest.mark.parametrize('drift', sorted(DRIFTS))
+every_real_drift = pytest.mark.parametrize('drift', sorted(set(DRIFTS) - {'none'}))
 spectral_ones = pytest.mark.parametrize('encoding', ['spectral', 'spectral_scaled'])
 
 
-def raw_channels(encoding, n=2, height=3, width=2):
-    return torch.randn(n, ENCODINGS[encoding].channels + 2, height, width, dtype=torch.float64)
+def raw_channels(encoding, n=2, height=3, width=2, drift='sigmoid'):
+    return torch.randn(n, geometry.raw_channels(encoding, drift), height, width, dtype=torch.float64)
 
 
 def sigmoid(x):
@@ -30,6 +32,9 @@ def matrix_of(encoding, raw):
     if encoding == 'ldl':
         lower = np.array([[1, 0], [raw[0], 1]])
         return lower @ np.diag(np.abs(raw[1:3]) + LIMITS.eps_L) @ lower.T
+    if encoding == 'isotropic':
+        low, high = LIMITS.scale_range
+        return (low + (high - low) * sigmoid(raw[0])) * np.eye(2)
     x, y = raw[:2] / np.linalg.norm(raw[:2])
     rotation = np.array([[x, -y], [y, x]])
     if encoding == 'spectral':
@@ -41,6 +46,8 @@ def matrix_of(encoding, raw):
 
 
 def drift_of(drift, matrix, w):
+    if drift == 'none':
+        return np.zeros(2)
     padded = matrix + LIMITS.eps * np.eye(2)
     adjugate = np.array([[padded[1, 1], -padded[0, 1]], [-padded[1, 0], padded[0, 0]]])
     n = math.sqrt(w @ adjugate @ w / (np.linalg.det(padded) + LIMITS.eps) + LIMITS.eps)
@@ -52,7 +59,7 @@ def drift_of(drift, matrix, w):
 @every_encoding
 @every_drift
 def test_formulas_of_the_paper(encoding, drift):
-    raw = raw_channels(encoding)
+    raw = raw_channels(encoding, drift=drift)
     metric = encode_metric(raw, encoding, drift, *LIMITS)
     assert metric.shape == (2, 5, 3, 2)
     for n, row, column in np.ndindex(2, 3, 2):
@@ -63,7 +70,7 @@ def test_formulas_of_the_paper(encoding, drift):
 
 
 @every_encoding
-@every_drift
+@every_real_drift
 def test_metrics_are_positive_and_bounded(encoding, drift):
     eps_w, eps = 0.2, 1e-6
     metric = encode_metric(raw_channels(encoding, 4, 8, 8), encoding, drift, eps_w=eps_w, eps_L=0.1, eps=eps)
@@ -87,7 +94,7 @@ def test_eps_w_one_is_riemannian(encoding):
 
 
 @every_encoding
-@every_drift
+@every_real_drift
 def test_drift_moves_the_matrix_only_where_it_is_not_detached(encoding, drift):
     raw = raw_channels(encoding).requires_grad_()
     encode_metric(raw, encoding, drift)[:, 3:].sum().backward()
@@ -95,7 +102,7 @@ def test_drift_moves_the_matrix_only_where_it_is_not_detached(encoding, drift):
     assert bool(raw.grad[:, :-2].any()) is not DRIFTS[drift][1]
 
 
-@every_drift
+@every_real_drift
 def test_gradient_of_a_detached_drift_is_its_factor(drift):
     raw = raw_channels('ldl').requires_grad_()
     metric = encode_metric(raw, 'ldl', drift)
@@ -153,7 +160,7 @@ def test_gradient_at_the_zero_vector_is_finite(encoding, dtype):
 @every_encoding
 @every_drift
 def test_gradients_pass_gradcheck(encoding, drift):
-    raw = raw_channels(encoding, 1, 1, 2).requires_grad_()
+    raw = raw_channels(encoding, 1, 1, 2, drift).requires_grad_()
     # a factor held constant has, on purpose, another gradient than finite differences: there only M is compared
     first = 3 if DRIFTS[drift][1] else 5
     assert torch.autograd.gradcheck(lambda r: encode_metric(r, encoding, drift)[:, :first], raw)
@@ -209,14 +216,26 @@ def test_clipping_sends_no_gradient_from_the_drift_to_the_matrix(random_metric):
 @every_encoding
 @pytest.mark.parametrize('value', [0.06, (1 - 1e-6) ** 2, 2.9])
 def test_isotropic_raw_encodes_its_value(encoding, value):
+    if encoding == 'isotropic':
+        value = 0.2 + value / 2  # its eigenvalue stays within scale_range
     raw = torch.tensor(isotropic_raw(value, encoding, LIMITS), dtype=torch.float64).view(1, -1, 1, 1)
     expected = torch.tensor([value, 0, value, 0, 0], dtype=torch.float64)
     torch.testing.assert_close(encode_metric(raw, encoding, 'sigmoid', *LIMITS).flatten(), expected, rtol=1e-12, atol=1e-14)
 
 
 @every_encoding
+@every_drift
+def test_isotropic_raw_has_the_channels_of_its_drift(encoding, drift):
+    assert len(isotropic_raw(1.0, encoding, LIMITS, drift)) == geometry.raw_channels(encoding, drift)
+
+
+@every_encoding
 def test_isotropic_raw_says_what_cannot_be_encoded(encoding):
-    value, words = (3.4, r'stay below 2 \* scale_range\[1\].*choose a wider') if encoding == 'spectral_scaled' else (1e-4, 'choose eps_L below')
+    value, words = 1e-4, 'choose eps_L below'
+    if encoding == 'spectral_scaled':
+        value, words = 3.4, r'stay below 2 \* scale_range\[1\].*choose a wider'
+    if encoding == 'isotropic':
+        value, words = 1.7, r'stays within scale_range=\(0.2, 1.7\), so 1.7 cannot be encoded: choose a wider'
     with pytest.raises(ValueError, match=words):
         isotropic_raw(value, encoding, LIMITS)
 
@@ -224,8 +243,8 @@ def test_isotropic_raw_says_what_cannot_be_encoded(encoding):
 @pytest.mark.parametrize(
     ('arguments', 'words'),
     [
-        ({'encoding': 'qr'}, r"unknown encoding='qr': choose one of \['cholesky', 'ldl', 'spectral', 'spectral_scaled'\]"),
-        ({'drift': 'tanh'}, r"unknown drift='tanh': choose one of \['clip_detached', 'sigmoid', 'sigmoid_detached'\]"),
+        ({'encoding': 'qr'}, r"unknown encoding='qr': choose one of \['cholesky', 'isotropic', 'ldl', 'spectral', 'spectral_scaled'\]"),
+        ({'drift': 'tanh'}, r"unknown drift='tanh': choose one of \['clip_detached', 'none', 'sigmoid', 'sigmoid_detached'\]"),
         ({'eps_w': 0}, 'expected 0 < eps_w <= 1.*got eps_w=0'),
         ({'eps_w': 1.5}, 'expected 0 < eps_w <= 1.*got eps_w=1.5'),
         ({'eps_w': math.nan}, 'expected 0 < eps_w <= 1.*got eps_w=nan'),
@@ -233,7 +252,8 @@ def test_isotropic_raw_says_what_cannot_be_encoded(encoding):
         ({'scale_range': (0, 1)}, r'expected scale_range=.*got scale_range=\(0, 1\)'),
         ({'eps_L': 0}, 'expected eps_L > 0 and eps > 0, got eps_L=0'),
         ({'eps': -1.0}, 'expected eps_L > 0 and eps > 0, got .*eps=-1.0'),
-        ({'encoding': 'ldl'}, r"'ldl' needs raw \[N, 5, H, W\], got raw.shape=\(1, 7, 2, 2\)"),
+        ({'encoding': 'ldl'}, r"'ldl' with drift 'sigmoid_detached' needs raw \[N, 5, H, W\], got raw.shape=\(1, 7, 2, 2\)"),
+        ({'encoding': 'isotropic', 'drift': 'none'}, r"'isotropic' with drift 'none' needs raw \[N, 1, H, W\], got raw.shape=\(1, 7, 2, 2\)"),
     ],
 )
 def test_errors_say_what_fits(arguments, words):

@@ -34,6 +34,22 @@ def test_options_of_conv_cfg_reach_the_layer():
     assert (layer.encoding, layer.limits.eps_w, layer.support) == ('cholesky', 1.0, 'grid')
 
 
+@pytest.mark.parametrize('metric', ['randers', 'matsumoto', 'riemann', 'isotropic'])
+def test_a_network_with_any_metric_trains_a_step(metric):
+    backbone = small_resnet('ResNet', conv_cfg=dict(type='MetricConv', metric=metric), _scope_='mmpretrain')
+    model = MODELS.build(backbone)
+    model.init_weights()
+    layers = [module for module in model.modules() if isinstance(module, MetricConv2d)]
+    assert len(layers) > 8 and all(layer.family == metric for layer in layers)
+    before = [layer.predictor.weight.clone() for layer in layers]
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    out = model(torch.randn(2, 3, 64, 64))[0]
+    (out * torch.randn_like(out)).sum().backward()
+    optimiser.step()
+    for layer, weight in zip(layers, before, strict=True):
+        assert layer.predictor.weight.isfinite().all() and not torch.equal(layer.predictor.weight, weight)
+
+
 @pytest.mark.parametrize(('name', 'channels'), [('MetricConv', 14), ('ShiftedConv', 4), ('DeformConv', 36)])
 def test_deform_groups_is_understood(name, channels):
     assert build_conv_layer(dict(type=name, deform_groups=2), 4, 4, 3).predictor.out_channels == channels

@@ -15,7 +15,7 @@ every_encoding = pytest.mark.parametrize('encoding', sorted(ENCODINGS))
 
 
 @every_encoding
-@pytest.mark.parametrize('drift', sorted(DRIFTS))
+@pytest.mark.parametrize('drift', sorted(set(DRIFTS) - {'none'}))
 @pytest.mark.parametrize('scale', [0.2, 1.0, 5.0])
 def test_metrics_are_positive_whatever_the_predictor_says(stir, encoding, drift, scale):
     layer = stir(MetricConv2d(4, 2, 3, encoding=encoding, drift=drift, eps_w=0.1, metric_groups=2, **GEOMETRY), scale)

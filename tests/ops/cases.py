@@ -12,6 +12,7 @@ from metricconv_mm import use_backend
 from metricconv_mm.geometry import encode_metric, reference_support
 from metricconv_mm.ops import reference
 from metricconv_mm.ops.call import Call
+from metricconv_mm.ops.transforms import TRANSFORMS
 
 FAR = (1e30, -1e30, 3e9, -3e9, math.inf, -math.inf)
 LAYOUTS = ('contiguous', 'channels_last', 'sliced', 'transposed', 'unaligned', 'expanded')
@@ -68,6 +69,10 @@ class Case:
         )
         return rows, columns
 
+    @property
+    def norm(self) -> str | None:
+        return TRANSFORMS[self.name].norm
+
     def parameter_dtype(self) -> torch.dtype:
         return torch.float32 if self.precise_parameter else self.dtype
 
@@ -87,6 +92,8 @@ LOPSIDED = [
     Case(inputs=3, outputs=7, dtype=torch.bfloat16, kernel=(5, 5)),
     Case(inputs=35, outputs=19, dtype=torch.bfloat16, name='metric_conv2d', layouts=('channels_last',) * 6),
     Case(inputs=9, outputs=10, dtype=torch.float16, precise_parameter=True, name='shifted_conv2d'),
+    Case(inputs=37, outputs=21, parameter_groups=1, images=3, size=(9, 7), name='matsumoto_conv2d'),
+    Case(inputs=3, outputs=5, parameter_groups=3, size=(12, 13), dtype=torch.float32, name='matsumoto_conv2d', layouts=('channels_last',) * 6),
 ]
 
 
@@ -105,7 +112,7 @@ class Problem:
         self.case = case
         self.generator = torch.Generator().manual_seed(case.seed)
         n, output, groups = case.images, case.output, case.parameter_groups
-        self.support = rotated_support(case).float() if case.name == 'metric_conv2d' else None
+        self.support = rotated_support(case).float() if case.norm else None
         weight = self.normal(case.outputs * case.groups, case.inputs, *case.kernel)
         tensors = [
             self.normal(n, case.channels, *case.size),
@@ -131,7 +138,7 @@ class Problem:
     def parameter(self) -> Tensor:
         case, (rows, columns) = self.case, self.case.output
         shape = (case.images, case.parameter_groups)
-        if case.name != 'metric_conv2d':
+        if case.norm is None:
             count = case.taps if case.name == 'deform_conv2d' else 1
             # odd sixteenths, which every dtype holds: between the pixels in all of them
             steps = (8 * case.spread * self.normal(*shape, 2 * count, rows, columns)).clamp(-126, 126).floor()
@@ -140,8 +147,8 @@ class Problem:
         again = torch.ones(*shape, rows, columns, dtype=torch.bool)
         while again.any():
             raw = self.normal(*shape, 7, rows, columns).flatten(0, 1)
-            drawn = encode_metric(raw, 'spectral_scaled', 'clip_detached', eps_w=0.3, scale_range=(0.3, 2 * case.spread)).unflatten(0, shape)
-            drawn = drawn.to(case.parameter_dtype()).double()
+            drawn = encode_metric(raw, 'spectral_scaled', 'clip_detached', eps_w=0.3, scale_range=(0.3, 2 * case.spread), norm=case.norm)
+            drawn = drawn.unflatten(0, shape).to(case.parameter_dtype()).double()
             metric = torch.where(again.unsqueeze(2), drawn, metric)
             again &= self.near_edges(metric)
         return metric.flatten(1, 2)
@@ -168,7 +175,7 @@ class Problem:
                 if case.positions == 'nan':
                     parameter[n, group, channel, row, column] = math.nan
                     self.lost[n, group, row, column] = True
-                elif case.name == 'metric_conv2d':
+                elif case.norm:
                     parameter[n, group, :, row, column] = 0.0
                 else:
                     parameter[n, group, channel, row, column] = FAR[int(torch.randint(len(FAR), (), generator=self.generator))]

@@ -5,12 +5,13 @@ import torch
 
 from metricconv_mm.geometry import reference_support
 from metricconv_mm.ops import triton
+from metricconv_mm.ops.transforms import TRANSFORMS
 
 # so uneven that no two axes, groups or counts can be mistaken for one another
 GEOMETRY = {'stride': (2, 1), 'padding': (1, 0), 'dilation': (1, 2), 'groups': 2}
 KERNEL, IMAGE, OUTPUT = (3, 2), (6, 7), (3, 5)
 CHANNELS, OUTPUTS, PARAMETER_GROUPS = 6, 4, 3
-NAMES = ('metric_conv2d', 'shifted_conv2d', 'deform_conv2d')
+NAMES = tuple(TRANSFORMS)
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +55,8 @@ def draw(random_metric):
 
     def tensors(name, n=2, dtype=torch.float64, *, mask=True, requires_grad=False, spread=1.5):
         taps, groups = KERNEL[0] * KERNEL[1], PARAMETER_GROUPS
-        if name == 'metric_conv2d':
-            parameter = random_metric(n, *OUTPUT, groups=groups)
+        if TRANSFORMS[name].norm:
+            parameter = random_metric(n, *OUTPUT, groups=groups, norm=TRANSFORMS[name].norm)
         else:
             parameter = spread * torch.randn(n, groups * 2 * (taps if name == 'deform_conv2d' else 1), *OUTPUT, dtype=torch.float64)
         drawn = [
@@ -76,7 +77,7 @@ def operator():
 
     def call(name, input, parameter, weight, bias=None, mask=None, *, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
         extra = ()
-        if name == 'metric_conv2d':
+        if TRANSFORMS[name].norm:
             dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
             size = tuple(weight.shape[2:]) if weight.dim() == 4 and weight.numel() else (1, 1)
             extra = (reference_support('polar', size, device=parameter.device, dtype=dtype), 1e-6)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from metricconv_mm.functional import deform_conv2d, metric_conv2d, shifted_conv2d
+from metricconv_mm.ops.transforms import OPERATORS
 
 GROUPS = 3  # of parameters
 EPS = 1e-6
@@ -32,13 +33,16 @@ def onion(a, b, rows, columns, dilation):
     return ring / (rows // 2), math.cos(math.pi / 4 * eighths), math.sin(math.pi / 4 * eighths)
 
 
-def metric_positions(metric, support, size, stride, padding, dilation, **_):
+NORMS = {'randers': lambda alpha, beta: alpha + beta, 'matsumoto': lambda alpha, beta: alpha**2 / (alpha - beta)}
+
+
+def metric_positions(metric, support, size, stride, padding, dilation, norm='randers', **_):
     def position(n, group, row, column, a, b):
         m_xx, m_xy, m_yy, w_x, w_y = metric[n, 5 * group : 5 * group + 5, row, column].tolist()
         radius, x, y = support(a, b, *size, dilation)
-        norm = math.sqrt(m_xx * x * x + 2 * m_xy * x * y + m_yy * y * y) + w_x * x + w_y * y
+        value = NORMS[norm](math.sqrt(m_xx * x * x + 2 * m_xy * x * y + m_yy * y * y), w_x * x + w_y * y)
         centre = [index * s - p + d * (k - 1) / 2 for index, s, p, d, k in zip((row, column), stride, padding, dilation, size, strict=True)]
-        return centre[0] + radius * y / (norm + EPS), centre[1] + radius * x / (norm + EPS)
+        return centre[0] + radius * y / (value + EPS), centre[1] + radius * x / (value + EPS)
 
     return position
 
@@ -55,11 +59,12 @@ def offset_positions(offset, shared, size, stride, padding, dilation, **_):
 @pytest.mark.usefixtures('backend', 'poisoned_memory')
 @pytest.mark.parametrize('with_mask', [True, False])
 @pytest.mark.parametrize('support', [polar, grid])
-def test_metric_convolution(draw, lopsided, loop_convolution, support, with_mask):
-    input, metric, weight, bias, mask = draw('metric_conv2d', mask=with_mask)
-    position = metric_positions(metric, support, (3, 2), **lopsided)
+@pytest.mark.parametrize('norm', NORMS)
+def test_metric_convolution(draw, lopsided, loop_convolution, norm, support, with_mask):
+    input, metric, weight, bias, mask = draw(OPERATORS[norm], mask=with_mask)
+    position = metric_positions(metric, support, (3, 2), norm=norm, **lopsided)
     expected = loop_convolution(input, weight, bias, mask, position, metric.shape[2:], lopsided['groups'], GROUPS)
-    out = metric_conv2d(input, metric, weight, bias, support=support.__name__, mask=mask, eps=EPS, **lopsided)
+    out = metric_conv2d(input, metric, weight, bias, support=support.__name__, mask=mask, eps=EPS, norm=norm, **lopsided)
     torch.testing.assert_close(out, expected)
 
 

@@ -10,6 +10,7 @@ from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
 from metricconv_mm.functional import deform_conv2d, metric_conv2d, shifted_conv2d
 from metricconv_mm.geometry import reference_support, tangent_ball
 from metricconv_mm.ops import reference, use_backend
+from metricconv_mm.ops.transforms import OPERATORS
 
 TAPS = 6
 UNIT_DISK = ((1 - 1e-6) ** 2, 0, (1 - 1e-6) ** 2, 0, 0)  # F + eps = 1
@@ -46,13 +47,14 @@ def test_shifted_convolution_is_torchvisions_with_one_offset_for_all_taps(draw, 
 
 @pytest.mark.usefixtures('backend')
 @pytest.mark.parametrize('support', ['polar', 'grid'])
-def test_metric_convolution_is_torchvisions_at_the_samples_of_its_balls(draw, lopsided, support):
-    tensors = draw('metric_conv2d', requires_grad=True)
+@pytest.mark.parametrize('norm', OPERATORS)
+def test_metric_convolution_is_torchvisions_at_the_samples_of_its_balls(draw, lopsided, norm, support):
+    tensors = draw(OPERATORS[norm], requires_grad=True)
     input, metric, weight, bias, mask = tensors
-    samples = tangent_ball(metric.unflatten(1, (-1, 5)), support, (3, 2), dilation=lopsided['dilation'])
+    samples = tangent_ball(metric.unflatten(1, (-1, 5)), support, (3, 2), dilation=lopsided['dilation'], norm=norm)
     grid = reference_support('grid', (3, 2), lopsided['dilation'])
     offset = (samples - (grid[:, :2] * grid[:, 2:])[..., None, None]).flip(3).flatten(1, 3)
-    actual = metric_conv2d(input, metric, weight, bias, support=support, mask=mask, **lopsided)
+    actual = metric_conv2d(input, metric, weight, bias, support=support, mask=mask, norm=norm, **lopsided)
     assert_same_values_and_gradients(actual, torchvision(input, offset, weight, bias, mask, **lopsided), tensors)
 
 
@@ -66,10 +68,11 @@ def test_offsets_of_zero_change_nothing(draw, lopsided):
 
 
 @pytest.mark.usefixtures('backend')
-def test_the_unit_disk_over_a_grid_changes_nothing(draw, lopsided):
+@pytest.mark.parametrize('norm', OPERATORS)
+def test_the_unit_disk_over_a_grid_changes_nothing(draw, lopsided, norm):
     input, metric, weight, bias, _ = draw('metric_conv2d')
     disk = torch.tensor(UNIT_DISK, dtype=torch.float64).view(1, 5, 1, 1).repeat(2, 3, *metric.shape[2:])
-    actual = metric_conv2d(input, disk, weight, bias, support='grid', **lopsided)
+    actual = metric_conv2d(input, disk, weight, bias, support='grid', norm=norm, **lopsided)
     torch.testing.assert_close(actual, conv2d(input, weight, bias, **lopsided), rtol=1e-12, atol=1e-12)
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from metricconv_mm.functional import metric_conv2d
+from metricconv_mm.ops.transforms import TRANSFORMS
 
 META = 'meta'
 
@@ -82,7 +83,7 @@ def test_shapes(name, operator, draw, lopsided, case):
 @pytest.mark.parametrize('device', ['cpu', META])
 def test_gradients_that_are_not_of_the_output(name, draw, lopsided, device):
     input, parameter, weight, _, mask = (t.to(device) for t in draw(name, dtype=torch.float32))
-    support = (torch.zeros(6, 3, device=device), 1e-6) if name == 'metric_conv2d' else ()
+    support = (torch.zeros(6, 3, device=device), 1e-6) if TRANSFORMS[name].norm else ()
     grad, rest = torch.zeros(2, 4, 3, 5, device=device), (*support, *lopsided.values())
 
     def run(grad, mask=mask):
@@ -120,8 +121,10 @@ def test_devices(name, operator, draw, lopsided, index):
 def test_parameter_words_are_its_own(name, operator, draw, lopsided):
     tensors = draw(name)
     tensors[1] = tensors[1][:, :1]
+    metric = r'expected metric \[2, 5 x groups, .*m_xx, m_xy, m_yy, w_x, w_y.*got metric\.shape=\(2, 1, 3, 5\)'
     words = {
-        'metric_conv2d': r'expected metric \[2, 5 x groups, .*m_xx, m_xy, m_yy, w_x, w_y.*got metric\.shape=\(2, 1, 3, 5\)',
+        'metric_conv2d': metric,
+        'matsumoto_conv2d': metric,
         'shifted_conv2d': r'expected shift \[2, 2 x groups, .*dy, dx.*got shift\.shape=\(2, 1, 3, 5\)',
         'deform_conv2d': r'expected offset \[2, 12 x groups, .*dy, dx of every tap.*got offset\.shape=\(2, 1, 3, 5\)',
     }
@@ -140,3 +143,9 @@ def test_supports(draw, lopsided):
             metric_conv2d(input, metric, weight, bias, support=support, mask=mask, **lopsided)
     with pytest.raises(ValueError, match=r'expected weight \[C_out, C_in / groups, rows, columns\]'):
         metric_conv2d(input, metric, weight[0], bias, **lopsided)
+
+
+def test_norms(draw, lopsided):
+    input, metric, weight, bias, mask = draw('metric_conv2d')
+    with pytest.raises(ValueError, match=r"unknown norm='kropina': choose one of \['matsumoto', 'randers'\]"):
+        metric_conv2d(input, metric, weight, bias, support='grid', mask=mask, norm='kropina', **lopsided)

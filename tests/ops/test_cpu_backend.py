@@ -35,6 +35,12 @@ def test_without_the_extension_the_reason_and_remedy_are_said(monkeypatch, tmp_p
     assert 'another.so' in cpu.missing.__wrapped__()
 
 
+@needs_extension
+def test_an_extension_of_another_version_is_refused_with_the_remedy(monkeypatch):
+    monkeypatch.setattr(cpu, 'INTERFACE', cpu.INTERFACE + 1)
+    assert 'of another version of the package: build it again' in cpu.missing.__wrapped__()
+
+
 def problem(images, channels, size, dtype=torch.float32):
     generator = torch.Generator().manual_seed(0)
     x, raw, weight = (
@@ -62,7 +68,7 @@ SHARED = {
 
 
 @needs_extension
-@pytest.mark.parametrize('name', ['metric_conv2d', 'deform_conv2d'])
+@pytest.mark.parametrize('name', ['metric_conv2d', 'matsumoto_conv2d', 'deform_conv2d'])
 @pytest.mark.parametrize('shared', SHARED.values(), ids=SHARED)
 def test_the_number_of_threads_does_not_change_the_sums(name, shared):
     threads = torch.get_num_threads()

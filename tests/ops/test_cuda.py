@@ -1,6 +1,7 @@
 """The operators on a GPU, against the reference on the CPU: ``pytest -m cuda``, and under compute-sanitizer (docs/backends.md)."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -8,12 +9,14 @@ import torch
 from metricconv_mm import use_backend
 from metricconv_mm.functional import deform_conv2d, metric_conv2d, shifted_conv2d
 from metricconv_mm.ops import triton
+from metricconv_mm.ops.transforms import OPERATORS, TRANSFORMS
 
 pytestmark = [
     pytest.mark.cuda,
     pytest.mark.skipif(not torch.cuda.is_available() or triton.interpreted(), reason='no CUDA device'),
 ]
-FUNCTIONS = {'metric_conv2d': metric_conv2d, 'shifted_conv2d': shifted_conv2d, 'deform_conv2d': deform_conv2d}
+FUNCTIONS = {'shifted_conv2d': shifted_conv2d, 'deform_conv2d': deform_conv2d}
+FUNCTIONS |= {name: partial(metric_conv2d, norm=norm) for norm, name in OPERATORS.items()}
 # images, input channels, outputs, groups, parameter groups, kernel size, side of the image
 SHAPES = {
     'dense': (4, 64, 96, 1, 1, 3, 28),
@@ -50,8 +53,8 @@ def deterministic():
 def problem(random_metric):
     def draw(name, shape, masked=True):
         n, channels, outputs, groups, parameter_groups, size, side = SHAPES[shape]
-        if name == 'metric_conv2d':
-            parameter = random_metric(n, side, side, groups=parameter_groups)
+        if TRANSFORMS[name].norm:
+            parameter = random_metric(n, side, side, groups=parameter_groups, norm=TRANSFORMS[name].norm)
         else:
             parameter = 2 * torch.randn(n, parameter_groups * 2 * (size * size if name == 'deform_conv2d' else 1), side, side)
         mask = torch.rand(n, parameter_groups * size * size, side, side) if masked else None

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from metricconv_mm.functional import encode_metric
-from metricconv_mm.geometry import DRIFTS, ENCODINGS, clip_drift
+from metricconv_mm.geometry import DRIFTS, ENCODINGS, clip_drift, raw_channels
 from metricconv_mm.geometry import encode_metric as by_geometry
 
 KINDS = [(encoding, drift) for encoding in sorted(ENCODINGS) for drift in sorted(DRIFTS)]
@@ -102,7 +102,7 @@ WILD = [0, -0.0, 1e-30, -1e-7, 1e-6, 1, -3, 50, -120, 1e4, 1e18, -1e30, 3e38, ma
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=str)
 def test_wild_numbers_become_what_geometry_makes_of_them(encoding, drift, ceiling, dtype):
     # with zeros, kinks, overflow, infinities and NaN in every combination of channels that chance brings
-    channels = ENCODINGS[encoding].channels + 2
+    channels = raw_channels(encoding, drift)
     wild = torch.tensor(WILD, dtype=dtype)
     raw = torch.stack([wild[torch.randint(limit, (channels, 60, 60))] for limit in (10, len(WILD))]).requires_grad_()
     actual = encode_metric(raw, encoding=encoding, drift=drift, eps_w=0.3, ceiling=ceiling)
@@ -118,7 +118,7 @@ def test_wild_numbers_become_what_geometry_makes_of_them(encoding, drift, ceilin
 @pytest.mark.usefixtures('backend')
 @every_kind
 def test_nan_stays_in_its_pixel(encoding, drift):
-    channels = ENCODINGS[encoding].channels + 2
+    channels = raw_channels(encoding, drift)
     for channel in range(channels):
         raw = torch.randn(2, 2 * channels, 9, 8)
         raw[1, channels + channel, 6, 5] = math.nan

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from metricconv_mm.geometry import DRIFTS, ENCODINGS, Limits
+from metricconv_mm.geometry import DRIFTS, ENCODINGS, Limits, raw_channels
 from metricconv_mm.ops import encoding_triton
 from metricconv_mm.ops.encoding import EncodingCall
 from metricconv_mm.ops.triton import interpreted
@@ -18,7 +18,7 @@ KINDS = [(encoding, drift) for encoding in sorted(ENCODINGS) for drift in sorted
 
 
 def make_call(encoding='spectral_scaled', drift='sigmoid', dtype=torch.float32, eps_w=0.1, ceiling=0.995, **options):
-    channels = ENCODINGS[encoding].channels + 2
+    channels = raw_channels(encoding, drift)
     raw = torch.randn(1, 2 * channels, 3, 100, dtype=dtype, **options)
     # kinks, vectors without a direction, and NaN in every channel
     raw[..., 1, :8].clamp_(-1e-7, 1e-7)

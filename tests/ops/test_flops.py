@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from metricconv_mm import DeformConv2d, MetricConv2d, ShiftedConv2d
+from metricconv_mm.ops.transforms import TRANSFORMS
 
 CLASSES = [MetricConv2d, ShiftedConv2d, DeformConv2d]
 
@@ -52,9 +53,9 @@ import metricconv_mm, torch
 assert {early} or 'torch.utils.flop_counter' not in sys.modules
 importlib.util.find_spec('torch.utils.flop_counter')
 from torch.utils.flop_counter import flop_registry
-assert sum('metricconv_mm' in str(packet) for packet in flop_registry) == 6
+assert sum('metricconv_mm' in str(packet) for packet in flop_registry) == {registered}
 assert all(type(finder).__name__ != '_OnImport' for finder in sys.meta_path)
 """
     for first in ('', 'import torch.utils.flop_counter'):
-        done = subprocess.run([sys.executable, '-c', code.format(first=first, early=bool(first))], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, '-c', code.format(first=first, early=bool(first), registered=2 * len(TRANSFORMS))], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

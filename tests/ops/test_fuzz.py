@@ -10,6 +10,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from metricconv_mm.ops.transforms import TRANSFORMS
+
 from .cases import LAYOUTS, Case, check
 
 DRAWN = int(os.environ.get('METRICCONV_FUZZ', 0))
@@ -33,7 +35,7 @@ def channels(draw):
 
 @st.composite
 def calls(draw):
-    name = draw(st.sampled_from(['metric_conv2d', 'shifted_conv2d', 'deform_conv2d']))
+    name = draw(st.sampled_from(list(TRANSFORMS)))
     inputs, outputs, groups = draw(channels())
     size, kernel = draw(st.tuples(st.integers(1, 20), st.integers(1, 20))), draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
     supports = ['polar', 'grid', *(['onion'] if kernel[0] == kernel[1] and kernel[0] % 2 else [])]

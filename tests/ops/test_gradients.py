@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from metricconv_mm.ops.transforms import TRANSFORMS
+
 WHICH = ('input', 'parameter', 'weight', 'bias', 'mask')
 
 
@@ -11,8 +13,8 @@ def small(random_metric):
     """Tensors so small that finite differences are quick: images of 4 x 3, kernels of 2 x 1, two groups of parameters."""
 
     def draw(name, mask=True):
-        channels = {'metric_conv2d': 5, 'shifted_conv2d': 2, 'deform_conv2d': 4}[name]
-        parameter = random_metric(1, 2, 3, groups=2) if name == 'metric_conv2d' else torch.randn(1, 2 * channels, 2, 3, dtype=torch.float64)
+        channels, norm = TRANSFORMS[name].channels(2), TRANSFORMS[name].norm
+        parameter = random_metric(1, 2, 3, groups=2, norm=norm) if norm else torch.randn(1, 2 * channels, 2, 3, dtype=torch.float64)
         tensors = [
             torch.randn(1, 2, 4, 3, dtype=torch.float64),
             parameter,

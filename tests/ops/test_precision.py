@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from metricconv_mm import use_backend
+from metricconv_mm.ops.transforms import TRANSFORMS
 
 GEOMETRY = {'padding': (1, 0)}
 IMAGE, KERNEL = (7, 6), (3, 2)
@@ -14,8 +15,8 @@ narrow = pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16, torch.
 def problem(name, operator, random_metric):
     """(function of (input, parameter, weight, bias, mask), those tensors in float64, exactly representable in bfloat16)."""
     n, size, taps = 2, (7, 5), 6
-    if name == 'metric_conv2d':
-        parameter = random_metric(n, *size, eps_w=0.5)
+    if TRANSFORMS[name].norm:
+        parameter = random_metric(n, *size, eps_w=0.5, norm=TRANSFORMS[name].norm)
     else:
         parameter = torch.randn(n, 2 * (taps if name == 'deform_conv2d' else 1), *size, dtype=torch.float64)
     drawn = [torch.randn(n, 8, *IMAGE), parameter, torch.randn(3, 8, *KERNEL) / 8, torch.randn(3), torch.rand(n, taps, *size)]

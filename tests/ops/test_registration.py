@@ -1,18 +1,22 @@
 """What torch.library, torch.compile and meta tensors see of the operators."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch._subclasses import FakeTensorMode
 
 from metricconv_mm.functional import deform_conv2d, metric_conv2d, shifted_conv2d
 from metricconv_mm.geometry import reference_support
+from metricconv_mm.ops.transforms import OPERATORS, TRANSFORMS
 
-FUNCTIONS = {'metric_conv2d': metric_conv2d, 'shifted_conv2d': shifted_conv2d, 'deform_conv2d': deform_conv2d}
+FUNCTIONS = {'shifted_conv2d': shifted_conv2d, 'deform_conv2d': deform_conv2d}
+FUNCTIONS |= {name: partial(metric_conv2d, norm=norm) for norm, name in OPERATORS.items()}
 
 
 def arguments(name, tensors, geometry):
     """Those of the operator in the order of its schema."""
-    extra = (reference_support('polar', tuple(tensors[2].shape[2:])), 1e-6) if name == 'metric_conv2d' else ()
+    extra = (reference_support('polar', tuple(tensors[2].shape[2:])), 1e-6) if TRANSFORMS[name].norm else ()
     return (*tensors, *extra, *(geometry[key] for key in ('stride', 'padding', 'dilation', 'groups')))
 
 
@@ -47,7 +51,7 @@ def step(name, geometry):
     """A function (tensors) -> output, with something to fuse before and after the operator."""
 
     def run(input, parameter, weight, bias, mask):
-        support = {'support': 'grid'} if name == 'metric_conv2d' else {}
+        support = {'support': 'grid'} if TRANSFORMS[name].norm else {}
         return FUNCTIONS[name](input * 2, parameter, weight, bias, mask=mask.sigmoid(), **support, **geometry).relu()
 
     return run

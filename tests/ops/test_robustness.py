@@ -7,9 +7,11 @@ import torch
 from torchvision.ops import deform_conv2d as torchvision_deform_conv2d
 
 from metricconv_mm.functional import deform_conv2d, metric_conv2d, shifted_conv2d
+from metricconv_mm.geometry import NORMS
 
 pytestmark = pytest.mark.usefixtures('backend')
 FAR = [1e30, -1e30, 3e9, -3e9, math.inf, -math.inf]
+every_norm = pytest.mark.parametrize('norm', sorted(NORMS))
 floating = pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=str)
 
 
@@ -41,24 +43,26 @@ def test_one_far_sample_spoils_no_other(far):
 
 
 @floating
-def test_metrics_of_zero_reach_far_and_stay_finite(dtype):
+@every_norm
+def test_metrics_of_zero_reach_far_and_stay_finite(norm, dtype):
     metric = torch.zeros(1, 5, 3, 3, dtype=dtype, requires_grad=True)
     image = torch.rand(1, 1, 5, 5, dtype=dtype, requires_grad=True)
     weight = torch.rand(1, 1, 3, 3, dtype=dtype, requires_grad=True)
-    out = metric_conv2d(image, metric, weight)
+    out = metric_conv2d(image, metric, weight, norm=norm)
     torch.testing.assert_close(out, image[..., 1:-1, 1:-1] * weight[..., 1, 1])  # the centre alone stays inside
     out.sum().backward()
     assert all(t.grad.isfinite().all() for t in (metric, image, weight))
 
 
 @floating
-def test_any_metric_is_survived(dtype):
+@every_norm
+def test_any_metric_is_survived(norm, dtype):
     """No crash and no read out of bounds, whatever the numbers."""
     wild = torch.tensor([0, -1, 1e-30, -1e30, 1e30, math.inf, -math.inf, math.nan], dtype=dtype)
     metric = wild[torch.randint(len(wild), (2, 5, 8, 8))].requires_grad_()
     image = torch.rand(2, 2, 8, 8, dtype=dtype, requires_grad=True)
     weight = torch.rand(2, 2, 3, 3, dtype=dtype, requires_grad=True)
-    out = metric_conv2d(image, metric, weight, padding=1)
+    out = metric_conv2d(image, metric, weight, padding=1, norm=norm)
     out.sum().backward()
     assert out.shape == (2, 2, 8, 8) and all(t.grad.shape == t.shape for t in (image, metric, weight))
 
@@ -91,10 +95,11 @@ def test_half_a_position_is_no_position(component, known):
 
 
 @pytest.mark.parametrize('channel', range(5))
-def test_nan_in_any_channel_of_a_metric_shows(random_metric, channel):
-    metric = random_metric(1, 5, 5)
+@every_norm
+def test_nan_in_any_channel_of_a_metric_shows(random_metric, norm, channel):
+    metric = random_metric(1, 5, 5, norm=norm)
     metric[0, channel, 2, 2] = math.nan
-    out = metric_conv2d(torch.rand(1, 1, 5, 5, dtype=torch.float64), metric, torch.ones(1, 1, 3, 3, dtype=torch.float64), padding=1)
+    out = metric_conv2d(torch.rand(1, 1, 5, 5, dtype=torch.float64), metric, torch.ones(1, 1, 3, 3, dtype=torch.float64), padding=1, norm=norm)
     assert out[0, 0, 2, 2].isnan() and out.isnan().sum() == 1
 
 

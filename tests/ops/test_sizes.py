@@ -12,6 +12,7 @@ from metricconv_mm import use_backend
 from metricconv_mm.functional import shifted_conv2d
 from metricconv_mm.ops import cpu
 from metricconv_mm.ops.call import Call
+from metricconv_mm.ops.transforms import TRANSFORMS
 
 needs_extension = pytest.mark.skipif(cpu.missing() is not None, reason=str(cpu.missing()))
 
@@ -41,7 +42,7 @@ def untouched(*shape, dtype=torch.bfloat16):
 
 def test_shapes_beyond_32_bits(name, operator):
     height, width, taps = 40000, 30000, 6
-    channels = {'metric_conv2d': 5, 'shifted_conv2d': 2, 'deform_conv2d': 2 * taps}[name]
+    channels = TRANSFORMS[name].channels(taps)
     tensors = [
         torch.empty(*shape, device='meta', requires_grad=True)
         for shape in ((2, 4, height, width), (2, channels, height, width - 1), (3, 4, 3, 2), (3,), (2, taps, height, width - 1))

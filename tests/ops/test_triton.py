@@ -7,6 +7,7 @@ import torch
 
 from metricconv_mm import use_backend
 from metricconv_mm.ops import BACKENDS, triton
+from metricconv_mm.ops.transforms import TRANSFORMS
 
 runs = triton.interpreted() and triton.missing() is None
 pytestmark = [
@@ -16,7 +17,7 @@ pytestmark = [
 if runs:
     from metricconv_mm.ops.triton import launch, tiles
 
-KINDS = ('metric_conv2d', 'shifted_conv2d', 'deform_conv2d')
+KINDS = tuple(TRANSFORMS)
 LOPSIDED = {'stride': (2, 1), 'padding': (1, 0), 'dilation': (1, 2)}
 # input channels, outputs, groups, parameter groups, kernel, image, with a mask, geometry
 SHAPES = {
@@ -31,7 +32,7 @@ SHAPES = {
     'odd': (5, 3, 1, 1, (3, 3), (6, 5), False, LOPSIDED),
     'one channel and a large kernel': (1, 1, 1, 1, (7, 5), (7, 6), True, {}),
 }
-CASES = [(kind, shape) for i, shape in enumerate(SHAPES) for kind in (KINDS if i < 2 else [KINDS[i % 3]])]
+CASES = [(kind, shape) for i, shape in enumerate(SHAPES) for kind in (KINDS if i < 2 else [KINDS[i % 3]])] + [('matsumoto_conv2d', 'two blocks of channels')]
 
 
 @pytest.fixture(autouse=True)
@@ -56,8 +57,8 @@ def problem(random_metric):
         axes = zip(image, kernel, full['stride'], full['padding'], full['dilation'], strict=True)
         size = [(s + 2 * p - d * (k - 1) - 1) // t + 1 for s, k, t, p, d in axes]
         taps = kernel[0] * kernel[1]
-        if kind == 'metric_conv2d':
-            parameter = random_metric(n, *size, groups=parameter_groups)
+        if TRANSFORMS[kind].norm:
+            parameter = random_metric(n, *size, groups=parameter_groups, norm=TRANSFORMS[kind].norm)
         else:
             parameter = 1.5 * torch.randn(n, parameter_groups * 2 * (taps if kind == 'deform_conv2d' else 1), *size)
         mask = torch.randn(n, parameter_groups * taps, *size) if masked else None

@@ -16,10 +16,11 @@ if backend.interpreted():
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
+from metricconv_mm.ops.transforms import KINDS  # noqa: E402
 from metricconv_mm.ops.triton import backward_kernels, forward_kernels, tiles, weight_kernels  # noqa: E402
 
 FLOAT32, BFLOAT16, FLOAT16 = (torch.float32, 'fp32'), (torch.bfloat16, 'bf16'), (torch.float16, 'fp16')
-METRIC, SHIFT, OFFSET = 0, 1, 2
+METRIC, SHIFT, OFFSET, MATSUMOTO = (KINDS[f'{name}_conv2d'] for name in ('metric', 'shifted', 'deform', 'matsumoto'))
 SHARED_MEMORY = 99 * 1024  # what every GPU since compute capability 8.0 has, the smaller ones included
 SPILLED = 512  # bytes of a thread that do not fit into its registers; a layout gone wrong takes thousands
 KERNELS = {
@@ -40,6 +41,7 @@ VARIANTS = [
     ('forward', 80, FLOAT32, METRIC, 1, 32, {'mask': None}),
     ('forward', 100, BFLOAT16, SHIFT, 64, 256, {}),
     ('forward', 100, FLOAT32, METRIC, 64, 64, {'PRECISION': 'tf32', 'LARGE': True}),
+    ('forward', 90, BFLOAT16, MATSUMOTO, 64, 64, {}),
     ('depthwise forward', 90, BFLOAT16, METRIC, 64, 1, {}),
     ('depthwise forward', 80, FLOAT32, OFFSET, 1, 1, {}),
     ('depthwise forward', 100, FLOAT16, SHIFT, 128, 2, {'mask': None}),
@@ -51,6 +53,8 @@ VARIANTS = [
     ('samples', 80, FLOAT32, METRIC, 1, 32, {'PRECISION': 'tf32', 'grad_image': None}),
     ('samples', 100, BFLOAT16, METRIC, 256, 256, {'KEEP_GRAD': False}),
     ('samples', 100, FLOAT32, SHIFT, 4, 64, {'grad_parameter': None, 'grad_mask': None, 'mask': None}),
+    ('samples', 90, BFLOAT16, MATSUMOTO, 64, 64, {}),
+    ('samples', 80, FLOAT32, MATSUMOTO, 3, 64, {'FIXED_POINT': True}),
     ('depthwise samples', 90, BFLOAT16, METRIC, 64, 1, {}),
     ('depthwise samples', 80, FLOAT32, OFFSET, 1, 1, {'mask': None, 'grad_mask': None}),
     ('depthwise samples', 100, FLOAT16, SHIFT, 128, 2, {'FIXED_POINT': True}),
@@ -59,6 +63,7 @@ VARIANTS = [
     ('weight', 80, FLOAT16, SHIFT, 1, 64, {'LARGE': True}),
     ('weight', 80, FLOAT32, METRIC, 64, 128, {}),
     ('weight', 100, BFLOAT16, OFFSET, 256, 128, {}),
+    ('weight', 100, FLOAT32, MATSUMOTO, 64, 64, {}),
     ('depthwise weight', 90, BFLOAT16, METRIC, 64, 1, {}),
     ('depthwise weight', 80, FLOAT32, OFFSET, 1, 1, {}),
     ('depthwise weight', 100, FLOAT16, SHIFT, 128, 2, {'mask': None}),
@@ -74,7 +79,7 @@ def compiled(name, capability, dtype, kind, channels, outputs, changes):
         'KIND': kind, 'LARGE': False, 'PRECISION': 'ieee', 'FIXED_POINT': False, 'KEEP_GRAD': not name.startswith('depthwise'),
         'DEPTHWISE': name.startswith('depthwise'), 'ONE_BLOCK': channels <= tile.channels, **tile.blocks, **changes,
     }  # fmt: skip
-    if kind != METRIC:
+    if kind in (SHIFT, OFFSET):
         constants['table'] = None
     if not constants['FIXED_POINT']:
         constants['scale'] = None
@@ -126,7 +131,7 @@ def spilled(binary, tmp_path):
 
 def label(variant):
     name, capability, dtype, kind, channels, outputs, _ = variant
-    return f'{name}-sm_{capability}-{dtype[1]}-{("metric", "shift", "offset")[kind]}-{channels}x{outputs}'
+    return f'{name}-sm_{capability}-{dtype[1]}-{tuple(KINDS)[kind]}-{channels}x{outputs}'
 
 
 @pytest.mark.parametrize('variant', VARIANTS, ids=label)

@@ -5,11 +5,11 @@ import triton.language as tl
 
 from .forward_kernels import SIZES
 from .sampling import (
-    METRIC,
     OFFSET,
     SHIFT,
     corner,
     factors,
+    forms,
     index,
     norms,
     parameter_values,
@@ -42,15 +42,18 @@ def scatter(pointer, value, scale, wanted, FIXED_POINT: tl.constexpr):
 
 
 @triton.jit
-def through_norm(values, table, tap, taps, eps, grad_y, grad_x):
-    """From the gradient by the positions of taps to those by F(u), and by u' M u."""
+def through_norm(values, table, tap, taps, eps, grad_y, grad_x, KIND: tl.constexpr):
+    """From the gradient by the positions of taps to those by w' u, and by u' M u."""
     u, v, radius = support(table, tap, taps)
-    alpha, norm = norms(values, u, v, eps)
+    alpha, beta = forms(values, u, v)
+    value, by_alpha, by_beta = norms(alpha, beta, KIND)
+    norm = value + eps
     # beyond the last tap an infinite metric times 0 is not a number
     by_norm = tl.where(tap < taps, tl.div_rn(-radius * (grad_x * u + grad_y * v), norm * norm), 0.0)
+    by_drift = tl.where(tap < taps, by_norm * by_beta, 0.0)
     # where the form was clamped its slope is 0, but NaN stays NaN
-    by_form = tl.where(alpha > CLAMPED, tl.div_rn(by_norm, 2.0 * alpha), 0.0 * by_norm)
-    return u, v, by_norm, by_form
+    by_form = tl.where(alpha > CLAMPED, tl.div_rn(by_norm * by_alpha, 2.0 * alpha), 0.0 * by_norm)
+    return u, v, by_drift, by_form
 
 
 @triton.jit(do_not_specialize=SIZES)
@@ -166,29 +169,29 @@ def backward_of_samples(
             at = ((n * parameter_groups + parameter_group) * taps + tap) * plane + place
             tl.store(grad_mask + at, sample.to(grad_mask.dtype.element_ty), present)
         if grad_parameter is not None:
-            if KIND == METRIC:
-                u, v, by_norm, by_form = through_norm(values, table, tap, taps, eps, grad_y, grad_x)
-                by_0 += tl.sum(by_form * (u * u), 1, keep_dims=True)
-                by_1 += tl.sum(by_form * (2 * u * v), 1, keep_dims=True)
-                by_2 += tl.sum(by_form * (v * v), 1, keep_dims=True)
-                by_3 += tl.sum(by_norm * u, 1, keep_dims=True)
-                by_4 += tl.sum(by_norm * v, 1, keep_dims=True)
-            elif KIND == SHIFT:
+            if KIND == SHIFT:
                 by_0 += tl.sum(grad_y, 1, keep_dims=True)
                 by_1 += tl.sum(grad_x, 1, keep_dims=True)
-            else:
+            elif KIND == OFFSET:
                 at = ((n * parameter_groups + parameter_group) * (2 * taps) + 2 * tap) * plane + place
                 tl.store(grad_parameter + at, grad_y.to(grad_parameter.dtype.element_ty), present)
                 tl.store(grad_parameter + (at + plane), grad_x.to(grad_parameter.dtype.element_ty), present)
+            else:
+                u, v, by_drift, by_form = through_norm(values, table, tap, taps, eps, grad_y, grad_x, KIND)
+                by_0 += tl.sum(by_form * (u * u), 1, keep_dims=True)
+                by_1 += tl.sum(by_form * (2 * u * v), 1, keep_dims=True)
+                by_2 += tl.sum(by_form * (v * v), 1, keep_dims=True)
+                by_3 += tl.sum(by_drift * u, 1, keep_dims=True)
+                by_4 += tl.sum(by_drift * v, 1, keep_dims=True)
 
     if grad_parameter is not None and KIND != OFFSET:
-        numbers = 5 if KIND == METRIC else 2
+        numbers = 2 if KIND == SHIFT else 5
         images = pixels // plane
         at = grad_parameter + (((split * images + n) * parameter_groups + parameter_group) * numbers * plane + place)
         element = grad_parameter.dtype.element_ty
         tl.store(at, by_0.to(element), valid)
         tl.store(at + plane, by_1.to(element), valid)
-        if KIND == METRIC:
+        if KIND != SHIFT:
             tl.store(at + plane * 2, by_2.to(element), valid)
             tl.store(at + plane * 3, by_3.to(element), valid)
             tl.store(at + plane * 4, by_4.to(element), valid)

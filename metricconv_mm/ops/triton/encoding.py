@@ -6,7 +6,7 @@ Everything but a length is float32. Comparisons keep NaN, and gradients at kinks
 import triton
 import triton.language as tl
 
-CHOLESKY, LDL, SPECTRAL, SPECTRAL_SCALED = (tl.constexpr(i) for i in range(4))
+CHOLESKY, LDL, SPECTRAL, SPECTRAL_SCALED, ISOTROPIC = (tl.constexpr(i) for i in range(5))
 SIGMOID, SIGMOID_DETACHED, CLIP_DETACHED = (tl.constexpr(i) for i in range(3))
 TINY = tl.constexpr(2.0**-126)
 #: 8 units in the last place
@@ -38,6 +38,9 @@ def encode_matrix(a, b, c, d, e, ENCODING: tl.constexpr, LOW: tl.constexpr, SPRE
     elif ENCODING == LDL:
         d1 = tl.abs(b) + EPS_L
         return d1, d1 * a, d1 * a * a + (tl.abs(c) + EPS_L)
+    elif ENCODING == ISOTROPIC:
+        value = LOW + SPREAD * tl.sigmoid(a)
+        return value, tl.zeros_like(value), value
     else:
         x, y, _length, _short = direction(a, b, EPS)
         if ENCODING == SPECTRAL:
@@ -62,6 +65,9 @@ def encode_matrix_backward(
     elif ENCODING == LDL:
         d1 = tl.abs(b) + EPS_L
         return xy * d1 + (yy * (d1 * a) + yy * a * d1), (xx + xy * a + yy * a * a) * sign(b), yy * sign(c), d, e
+    elif ENCODING == ISOTROPIC:
+        share = tl.sigmoid(a)
+        return (xx + yy) * SPREAD * share * (1 - share), b, c, d, e
     else:
         x, y, length, short = direction(a, b, EPS)
         by_along = xx * x * x + xy * y * x + yy * y * y
@@ -123,25 +129,27 @@ def load(start, channel: tl.constexpr, step, mask):
 
 
 @triton.jit
-def load_raw(start, step, mask, MATRIX: tl.constexpr):
-    """Five channels of the matrix, the last of which are repeated where the encoding has fewer, and the drift."""
+def load_raw(start, step, mask, MATRIX: tl.constexpr, CHANNELS: tl.constexpr):
+    """Five channels of the matrix, the last of which are repeated where the encoding has fewer, and the drift, as if it were one more if there is none."""
     a = load(start, 0, step, mask)
-    b = load(start, 1, step, mask)
-    c = load(start, 2, step, mask)
+    b = load(start, 1, step, mask) if MATRIX > 1 else a
+    c = load(start, 2, step, mask) if MATRIX > 2 else b
     d = load(start, 3, step, mask) if MATRIX > 3 else c
     e = load(start, 4, step, mask) if MATRIX > 4 else d
-    return a, b, c, d, e, load(start, MATRIX, step, mask), load(start, MATRIX + 1, step, mask)
+    x = load(start, MATRIX, step, mask) if CHANNELS > MATRIX else e
+    y = load(start, MATRIX + 1, step, mask) if CHANNELS > MATRIX else x
+    return a, b, c, d, e, x, y
 
 
 @triton.jit
 def encode(
     raw, metric, pixels, groups, raw_image, raw_channel, raw_pixel,
-    ENCODING: tl.constexpr, DRIFT: tl.constexpr, MATRIX: tl.constexpr, BOUND: tl.constexpr, LOW: tl.constexpr, SPREAD: tl.constexpr,
-    EPS_L: tl.constexpr, EPS: tl.constexpr, CEILING: tl.constexpr, BLOCK: tl.constexpr,
+    ENCODING: tl.constexpr, DRIFT: tl.constexpr, MATRIX: tl.constexpr, CHANNELS: tl.constexpr, BOUND: tl.constexpr, LOW: tl.constexpr,
+    SPREAD: tl.constexpr, EPS_L: tl.constexpr, EPS: tl.constexpr, CEILING: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     image, group, pixel, mask = place(pixels, groups, BLOCK)
-    start = raw + image * raw_image + group * (MATRIX + 2) * raw_channel + pixel * raw_pixel
-    a, b, c, d, e, x, y = load_raw(start, raw_channel, mask, MATRIX)
+    start = raw + image * raw_image + group * CHANNELS * raw_channel + pixel * raw_pixel
+    a, b, c, d, e, x, y = load_raw(start, raw_channel, mask, MATRIX, CHANNELS)
     xx, xy, yy = encode_matrix(a, b, c, d, e, ENCODING, LOW, SPREAD, EPS_L, EPS)
     if BOUND == 0:
         x = tl.zeros_like(x)
@@ -165,16 +173,16 @@ def encode(
 @triton.jit
 def encode_backward(
     grad, raw, grad_raw, pixels, groups, grad_image, grad_channel, grad_pixel, raw_image, raw_channel, raw_pixel, out_image, out_channel, out_pixel,
-    ENCODING: tl.constexpr, DRIFT: tl.constexpr, MATRIX: tl.constexpr, BOUND: tl.constexpr, LOW: tl.constexpr, SPREAD: tl.constexpr,
-    EPS_L: tl.constexpr, EPS: tl.constexpr, CEILING: tl.constexpr, BLOCK: tl.constexpr,
+    ENCODING: tl.constexpr, DRIFT: tl.constexpr, MATRIX: tl.constexpr, CHANNELS: tl.constexpr, BOUND: tl.constexpr, LOW: tl.constexpr,
+    SPREAD: tl.constexpr, EPS_L: tl.constexpr, EPS: tl.constexpr, CEILING: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     image, group, pixel, mask = place(pixels, groups, BLOCK)
     above = grad + image * grad_image + group * 5 * grad_channel + pixel * grad_pixel
     by_xx = load(above, 0, grad_channel, mask)
     by_xy = load(above, 1, grad_channel, mask)
     by_yy = load(above, 2, grad_channel, mask)
-    start = raw + image * raw_image + group * (MATRIX + 2) * raw_channel + pixel * raw_pixel
-    a, b, c, d, e, x, y = load_raw(start, raw_channel, mask, MATRIX)
+    start = raw + image * raw_image + group * CHANNELS * raw_channel + pixel * raw_pixel
+    a, b, c, d, e, x, y = load_raw(start, raw_channel, mask, MATRIX, CHANNELS)
     if BOUND == 0:
         grad_x = tl.zeros_like(x)
         grad_y = tl.zeros_like(y)
@@ -204,14 +212,16 @@ def encode_backward(
             grad_x += by_adjugate * (yy * x) + by_adjugate * x * yy - by_adjugate * y * (2 * xy)
             grad_y += by_adjugate * (xx * y) + by_adjugate * y * xx - by_adjugate * (2 * xy * x)
     a, b, c, d, e = encode_matrix_backward(a, b, c, d, e, by_xx, by_xy, by_yy, ENCODING, LOW, SPREAD, EPS_L, EPS)
-    out = grad_raw + image * out_image + group * (MATRIX + 2) * out_channel + pixel * out_pixel
+    out = grad_raw + image * out_image + group * CHANNELS * out_channel + pixel * out_pixel
     dtype: tl.constexpr = grad_raw.dtype.element_ty
     tl.store(out, a.to(dtype), mask=mask)
-    tl.store(out + out_channel, b.to(dtype), mask=mask)
-    tl.store(out + 2 * out_channel, c.to(dtype), mask=mask)
+    if MATRIX > 1:
+        tl.store(out + out_channel, b.to(dtype), mask=mask)
+        tl.store(out + 2 * out_channel, c.to(dtype), mask=mask)
     if MATRIX > 3:
         tl.store(out + 3 * out_channel, d.to(dtype), mask=mask)
     if MATRIX > 4:
         tl.store(out + 4 * out_channel, e.to(dtype), mask=mask)
-    tl.store(out + MATRIX * out_channel, grad_x.to(dtype), mask=mask)
-    tl.store(out + (MATRIX + 1) * out_channel, grad_y.to(dtype), mask=mask)
+    if CHANNELS > MATRIX:
+        tl.store(out + MATRIX * out_channel, grad_x.to(dtype), mask=mask)
+        tl.store(out + (MATRIX + 1) * out_channel, grad_y.to(dtype), mask=mask)

@@ -8,9 +8,9 @@ import triton
 import triton.language as tl
 from triton import knobs
 
-METRIC = tl.constexpr(0)
 SHIFT = tl.constexpr(1)
 OFFSET = tl.constexpr(2)
+MATSUMOTO = tl.constexpr(3)
 INTERPRETED = tl.constexpr(knobs.runtime.interpret)
 #: the smallest normal float32: what a form is clamped to, as in the reference
 TINY = tl.constexpr(2.0**-126)
@@ -90,13 +90,23 @@ def support(table, tap, taps):
 
 
 @triton.jit
-def norms(values, u, v, eps):
-    """sqrt(u' M u) and F(u) + eps."""
+def forms(values, u, v):
+    """alpha = sqrt(u' M u) and beta = w' u."""
     m_xx, m_xy, m_yy, w_x, w_y = values
     form = m_xx * (u * u) + m_xy * (2 * u * v) + m_yy * (v * v)
     # rounding can make the form of a nearly singular matrix slightly negative; NaN stays NaN
     alpha = tl.sqrt_rn(tl.where(form < TINY, TINY, form))
-    return alpha, alpha + (w_x * u + w_y * v) + eps
+    return alpha, w_x * u + w_y * v
+
+
+@triton.jit
+def norms(alpha, beta, KIND: tl.constexpr):
+    """F(u) of geometry/norms.py, and its slopes by alpha and beta."""
+    if KIND == MATSUMOTO:
+        ratio = tl.div_rn(alpha, alpha - beta)
+        return alpha * ratio, ratio * (2.0 - ratio), ratio * ratio
+    else:
+        return alpha + beta, 1.0, 1.0
 
 
 @triton.jit
@@ -105,9 +115,10 @@ def positions(
     KIND: tl.constexpr,
 ):  # fmt: skip
     """(y, x) of taps in pixels, always in float32."""
-    if KIND == METRIC:
+    if KIND != SHIFT and KIND != OFFSET:
         u, v, radius = support(table, tap, taps)
-        norm = norms(values, u, v, eps)[1]
+        alpha, beta = forms(values, u, v)
+        norm = norms(alpha, beta, KIND)[0] + eps
         return centre_y + tl.div_rn(radius * v, norm), centre_x + tl.div_rn(radius * u, norm)
     else:
         row = tap // kernel_columns
