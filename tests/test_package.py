@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'metricconv_mm'
 # from the ground up: a room may import those before it, and itself
-ROOMS = ['version', 'geometry', 'ops', 'functional', 'layers', 'surgery', 'transfer', 'denoising', 'visualization', 'integrations']
+ROOMS = ['version', 'geometry', 'ops', 'functional', 'layers', 'surgery', 'transfer', 'denoising', 'visualization', 'integrations', 'explore']
 ALLOWED = {
     'version': set(),
     'geometry': set(),
@@ -23,6 +23,7 @@ ALLOWED = {
     'denoising': {'geometry', 'functional', 'layers'},
     'visualization': {'geometry', 'layers', 'denoising'},
     'integrations': {'geometry', 'functional', 'layers', 'surgery', 'transfer', 'denoising', 'ops', 'visualization'},
+    'explore': {'geometry', 'functional', 'layers', 'denoising', 'visualization', 'integrations'},
 }
 CORE = ('geometry', 'ops', 'functional', 'layers', 'surgery', 'denoising')
 

@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from .metrics import dual
 from .supports import Size2, kernel_grid
-from .tangent import direction_norms
+from .tangent import direction_forms
 
 #: the Finsler-Gauss kernel covers the offsets from -RADIUS to RADIUS, in rows and columns
 RADIUS = 5
@@ -47,8 +47,8 @@ def heat_kernels(metric: Tensor, step: float, spacing: Size2 = (1, 1)) -> Tensor
         ``Tensor[..., 121, H, W]``: of the 11 x 11 offsets v row by row, 1 in sum.
     """
     offsets = kernel_grid((2 * RADIUS + 1, 2 * RADIUS + 1), spacing, metric)
-    norm = direction_norms(dual(metric), torch.cat([offsets, torch.ones_like(offsets[:, :1])], 1))[1]
-    return (norm.square() / (-4 * step)).softmax(-3)
+    alpha, beta = direction_forms(dual(metric), torch.cat([offsets, torch.ones_like(offsets[:, :1])], 1))
+    return ((alpha + beta).square() / (-4 * step)).softmax(-3)
 
 
 def crop_kernels(kernels: Tensor, threshold: float) -> Tensor:
