@@ -15,7 +15,7 @@ class Controls:
     """The state of the controls, checked.
 
     Args:
-        source: 'shape', one metric of the shape that the sliders say for all pixels; 'gradient', from the image's gradient; 'layer', what a layer predicts.
+        source: 'shape', one metric for all pixels, as the sliders say; 'gradient', from the image's gradient; 'layer', what a layer predicts.
         norm: of :data:`~metricconv_mm.geometry.NORMS`, for hand-made metrics.
         radius: of the ball of a flat region, in pixels.
         anisotropy: longest over shortest axis of a 'shape'.
@@ -65,8 +65,8 @@ class Controls:
         limit = NORMS[self.norm].limit
         if self.source == 'shape' and not 0 <= self.asymmetry < limit:
             raise ValueError(
-                f'Asymmetry {self.asymmetry:g}: the {self.norm.title()} norm needs less than {limit:g}. At {limit:g} some direction costs nothing any '
-                'more and the ball has no bound: move the slider down'
+                f'Asymmetry {self.asymmetry:g}: the {self.norm.title()} norm needs less than {limit:g}, or its ball has no bound or is not '
+                'convex: move the slider down'
             )
         if self.source == 'gradient' and not 0 <= self.asymmetry < 1:
             raise ValueError(f'Asymmetry {self.asymmetry:g}: expected less than 1, where the ball has no bound any more: move the slider down')

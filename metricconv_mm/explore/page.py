@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dash import dcc, html
 
-from ..geometry import NORMS, SUPPORTS
+from ..geometry import NORMS
 from .controls import Controls
 from .pictures import BUNDLED, SIDE
 
@@ -43,7 +43,7 @@ GEODESIC = (
 )
 KERNEL = (
     Slider('kernel_size', 'Kernel k', 1, 11, 2, 'k x k samples'),
-    Slider('sigma', 'Noise σ', 0, 0.5, 0.01, 'Standard deviation of Gaussian noise, for grey levels from 0 to 1'),
+    Slider('sigma', 'Noise (sigma)', 0, 0.5, 0.01, 'Standard deviation of Gaussian noise, for grey levels from 0 to 1'),
 )
 #: controls that are no sliders and are for some sources alone
 CHOICES = {'norm': ('shape',), 'elongate': ('gradient',), 'layer': ('layer',), 'support': ('shape', 'gradient')}
@@ -70,7 +70,7 @@ def _group(title: str, rows: Sequence[object], **options: object) -> html.Sectio
 
 
 def _card(name: str, title: str, help: object, **options: object) -> html.Section:
-    graph = dcc.Graph(id=name, config={'displayModeBar': False, 'scrollZoom': True}, responsive=True, className='graph')
+    graph = dcc.Graph(id=name, config={'displayModeBar': False, 'scrollZoom': True}, responsive=True, style={'height': '370px'})
     return html.Section([html.H2(title), graph, html.Div(help, className='help', id=f'{name}-caption')], className='card', **options)
 
 
@@ -116,7 +116,7 @@ def layout(first: str, layers: Sequence[str]) -> html.Div:
         _group(
             'Kernel',
             [
-                _choice('support', 'Samples lie', {'onion': 'in rings', 'polar': 'radius × angle', 'grid': 'as the grid'}, START.support),
+                _choice('support', 'Samples lie', {'onion': 'in rings', 'polar': 'radius x angle', 'grid': 'as the grid'}, START.support),
                 *map(_slider, KERNEL),
             ],
         ),
@@ -128,10 +128,9 @@ def layout(first: str, layers: Sequence[str]) -> html.Div:
             ],
         ),
     ]
-    assert set(SUPPORTS) == {'onion', 'polar', 'grid'}
     legend = [
         html.Span('tangent ball', className='key tangent'),
-        html.Span('its k × k samples', className='key samples'),
+        html.Span('its k x k samples', className='key samples'),
         html.Span('geodesic ball', className='key geodesic'),
     ]
     return html.Div(
@@ -153,17 +152,10 @@ def layout(first: str, layers: Sequence[str]) -> html.Div:
                     html.Aside(controls),
                     html.Div(
                         [
-                            _card(
-                                'picture-graph', 'Picture', 'Click a pixel to see its ball. Scroll to zoom, drag to move, double-click to see all.'
-                            ),
-                            html.Div(
-                                [
-                                    _card('close-graph', 'Close-up', legend),
-                                    html.Section([html.H2('The metric here'), html.Dl(id='numbers')], className='card numbers'),
-                                ],
-                                className='column',
-                            ),
+                            _card('picture-graph', 'Picture', ''),
+                            _card('close-graph', 'Close-up', legend),
                             _card('filtered-graph', 'Filtered picture', ''),
+                            html.Section([html.H2('The metric here'), html.Dl(id='numbers')], className='card'),
                         ],
                         className='cards',
                     ),
