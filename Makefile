@@ -7,13 +7,16 @@ UPSTREAM_STACK ?= mmengine==0.10.7 mmcv-lite==2.2.0 mmpretrain==1.2.0 'setuptool
 # mmdet over the same, without what it would downgrade
 DETECTION ?= .venv-detection
 DETECTION_STACK ?= onedl-mmdetection==3.5.1 imageio imaug lazy_loader pycocotools scikit-image scipy shapely six terminaltables tifffile
+# the page of metricconv_mm.explore, in the browser that is installed (Debian: apt-get install chromium)
+EXPLORE ?= .venv-explore
+EXPLORE_STACK ?= dash==4.4.1 playwright==1.65.2
 BIN = $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g1 -DMETRICCONV_POISON
 SANITIZED = LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
     METRICCONV_EXTENSION="$$(ls build/sanitized/metricconv_mm/_C*.so)" METRICCONV_FUZZ=500
 
-.PHONY: env demo test test-detection sanitize lint bench clean
+.PHONY: env demo test test-detection test-explore sanitize lint bench clean
 
 env: $(VENV)/.ready
 
@@ -37,6 +40,9 @@ $(UPSTREAM)/.ready: $(VENV)/.ready
 $(DETECTION)/.ready: $(VENV)/.ready
 	$(call OVERLAY,$(DETECTION),--no-deps $(DETECTION_STACK))
 
+$(EXPLORE)/.ready: $(VENV)/.ready
+	$(call OVERLAY,$(EXPLORE),$(EXPLORE_STACK))
+
 demo: $(VENV)/.ready
 	$(BIN)/python tools/demo.py
 
@@ -48,6 +54,9 @@ test: $(VENV)/.ready $(UPSTREAM)/.ready
 
 test-detection: $(DETECTION)/.ready
 	OMP_NUM_THREADS=1 $(DETECTION)/bin/python -m pytest -q tests/integrations/test_mmdet.py
+
+test-explore: $(EXPLORE)/.ready
+	OMP_NUM_THREADS=1 $(EXPLORE)/bin/python -m pytest -q tests/explore
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -67,4 +76,4 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.report
 
 clean:
-	rm -rf $(VENV) $(UPSTREAM) $(DETECTION) work_dirs build dist *.egg-info metricconv_mm/.mim
+	rm -rf $(VENV) $(UPSTREAM) $(DETECTION) $(EXPLORE) work_dirs build dist *.egg-info metricconv_mm/.mim

@@ -69,11 +69,13 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['metricconv_mm', 'metricconv_mm.*']),
+    package_data={'metricconv_mm.explore': ['assets/*']},
     install_requires=['torch>=2.11'],
     extras_require={
         'onedl': ['onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmpretrain>=1.3.6', *common],
         'mm': ['mmengine>=0.10.7', 'mmcv-lite>=2.2.0', 'mmpretrain>=1.2.0', 'setuptools<82', *common],
         'timm': timm,
+        'explore': ['dash>=4.0', 'matplotlib>=3.8', 'pillow>=10.1'],
         'dev': ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100', 'ruff==0.17.6', 'mypy==2.4.1', 'pre-commit>=4', *zoo],
     },
     ext_modules=extensions(),

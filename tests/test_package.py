@@ -153,4 +153,5 @@ def test_configs_and_tools_travel_with_a_wheel(tmp_path):
     (wheel,) = tmp_path.glob('*.whl')
     names = zipfile.ZipFile(wheel).namelist()
     assert 'metricconv_mm/.mim/tools/train.py' in names and any(name.startswith('metricconv_mm/.mim/configs/_base_/models') for name in names)
+    assert 'metricconv_mm/explore/assets/style.css' in names
     assert not [name for name in names if name.startswith(('tests', 'work_dirs'))]

@@ -28,22 +28,24 @@ def build(workshop: Workshop) -> Dash:
 
     @app.callback(
         Output('picture', 'data'),
-        Output('message', 'children', allow_duplicate=True),
+        Output('sample', 'value'),
         Output('pixel', 'data', allow_duplicate=True),
+        Output('message', 'children', allow_duplicate=True),
         Input('upload', 'contents'),
         Input('sample', 'value'),
         State('upload', 'filename'),
         prevent_initial_call=True,
     )
-    def open_picture(contents: str | None, sample: str, name: str | None) -> tuple:
-        if ctx.triggered_id == 'sample':
-            return sample, '', None
-        if not contents:
+    def open_picture(contents: str | None, sample: str | None, name: str | None) -> tuple:
+        if ctx.triggered_id == 'sample' and sample:
+            return sample, no_update, None, ''
+        if ctx.triggered_id == 'sample' or not contents:
             raise PreventUpdate
         try:
-            return workshop.add(from_upload(contents, name or 'the file')), '', None
+            # no sample is chosen any more, so that each of them can be
+            return workshop.add(from_upload(contents, name or 'the file')), None, None, ''
         except Exception as error:
-            return no_update, words(error), no_update
+            return *[no_update] * 3, words(error)
 
     @app.callback(Output('pixel', 'data'), Input('picture-graph', 'clickData'), Input('close-graph', 'clickData'), prevent_initial_call=True)
     def choose_pixel(picture: dict | None, close: dict | None) -> dict:

@@ -24,7 +24,7 @@ class Controls:
         sharpness: how much an edge narrows the ball of a 'gradient'.
         elongate: of :func:`~metricconv_mm.geometry.gradient_metric`.
         layer: name of the layer.
-        kernel_size: k of the k x k samples.
+        kernel_size: k of the k x k samples, odd.
         support: how they lie in the ball.
         geodesic: whether to compute the geodesic ball.
         spread, flow_time, stencil: of the geodesic ball: how far heat gets, how far samples flow, both in pixels, and how large they start, in
@@ -60,8 +60,9 @@ class Controls:
         for name, choices in (('source', SOURCES), ('norm', NORMS), ('support', SUPPORTS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f'unknown {name}={getattr(self, name)!r}: choose one of {sorted(choices)}')
-        if self.kernel_size < 1:
-            raise ValueError(f'expected a kernel of at least 1 x 1 samples, got {self.kernel_size}')
+        # the centre of an even kernel is between pixels, and no click is there
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise ValueError(f'Kernel k: expected an odd number of at least 1, got {self.kernel_size}')
         limit = NORMS[self.norm].limit
         if self.source == 'shape' and not 0 <= self.asymmetry < limit:
             raise ValueError(

@@ -15,7 +15,7 @@ from .controls import Controls
 class Field:
     """Metrics on a grid over a picture, and the convolution that samples their balls.
 
-    The grid's cell (row i, column j) is centred at ``origin + pitch * (j, i)``; ``unit`` is one of the metric. All three are in pixels of the picture.
+    The grid's cell (row i, column j) is centred at ``origin + pitch * (j, i)``; ``unit`` is one of the metric's. All in pixels of the picture.
     """
 
     metric: Tensor

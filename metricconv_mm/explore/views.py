@@ -21,7 +21,7 @@ from .fields import Field
 STEPS = 5
 REACH = 5 * STEPS + 2
 #: directions of an outline
-DIRECTIONS = 64
+DIRECTIONS = 180
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ def balls_at(field: Field, x: float, y: float, controls: Controls) -> Balls:
         geodesic = None if note else geodesic_at(field, row, column, controls)
     return Balls(
         (float(centre[0]), float(centre[1])),
-        placed(outline(metric, field.norm)[0, 0]),
+        placed(outline(metric, field.norm, DIRECTIONS)[0, 0]),
         placed(samples),
         placed(geodesic[0]) if geodesic else None,
         placed(geodesic[1]) if geodesic else None,
         note,
-        describe(metric, field.norm, row, column),
+        {'pixel': f'row {row}, column {column}', **describe(metric, field.norm), **layer_scale(field)},
     )
 
 
@@ -102,12 +102,11 @@ def heat_time_of(field: Field, spread: float) -> float:
     return spread**2 * radius**2 / 2
 
 
-def describe(metric: Tensor, norm: str, row: int, column: int) -> dict[str, str]:
+def describe(metric: Tensor, norm: str) -> dict[str, str]:
     """A metric ``Tensor[1, 5, 1, 1]`` in words."""
-    m_xx, m_xy, m_yy, w_x, w_y = (f'{value:.3g}' for value in metric[0, :, 0, 0].tolist())
+    m_xx, m_xy, m_yy, w_x, w_y = (f'{value + 0.0:.3g}' for value in metric[0, :, 0, 0].tolist())
     longest, shortest = (torch.linalg.eigvalsh(metric[0, [0, 1, 1, 2], 0, 0].double().reshape(2, 2)) ** -0.5).tolist()
     return {
-        'pixel': f'row {row}, column {column}',
         'M': f'{m_xx}, {m_xy}; {m_xy}, {m_yy} px⁻²',
         'w': f'({w_x}, {w_y}) px⁻¹',
         'half axes of M': f'{longest:.2f} and {shortest:.2f} px',
@@ -115,6 +114,14 @@ def describe(metric: Tensor, norm: str, row: int, column: int) -> dict[str, str]
         'asymmetry': f'{drift_norm(metric).item():.3f}',
         'radius of the ball': f'{ball_radius(metric, norm).item():.2f} px',
     }
+
+
+def layer_scale(field: Field) -> dict[str, str]:
+    """What the pixels of a layer are that sees the picture smaller than it is."""
+    if field.input_size is None:
+        return {}
+    x, y = field.unit
+    return {'px of the layer': f'{x:.3g} x {y:.3g} px of the picture', 'samples': f'{field.kernel_size[0]} x {field.kernel_size[1]}, {field.support}'}
 
 
 @dataclass(frozen=True)
