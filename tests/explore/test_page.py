@@ -13,16 +13,16 @@ CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 
 if CHROMIUM is None:
     pytest.skip('no browser: install Chromium (Debian: apt-get install chromium)', allow_module_level=True)
 
-from werkzeug.serving import make_server
-
-from metricconv_mm.explore.app import build
-from metricconv_mm.explore.workshop import Workshop
-
 PATIENCE = 60_000  # milliseconds, on a machine that is busy with other work
 
 
 @pytest.fixture(scope='module')
 def address():
+    from werkzeug.serving import make_server
+
+    from metricconv_mm.explore.app import build
+    from metricconv_mm.explore.workshop import Workshop
+
     server = make_server('127.0.0.1', 0, build(Workshop()).server, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -35,7 +35,8 @@ def address():
 def browser():
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
-        yield browser
+        # one for all tests: its cache keeps Dash's scripts
+        yield browser.new_context(viewport={'width': 1440, 'height': 930})
         browser.close()
 
 
@@ -50,7 +51,7 @@ class Page:
         page.on('response', lambda response: self.problems.append(response.url) if response.status >= 500 else None)
         page.on('request', lambda request: self.foreign.append(request.url) if not request.url.startswith((address, 'data:', 'blob:')) else None)
         page.goto(address)
-        self.wait('() => document.querySelector("#filtered-graph-caption").innerText !== ""')
+        self.wait('() => (document.querySelector("#filtered-graph-caption")?.innerText ?? "") !== ""')
         self.wait('() => document.querySelector("#picture-graph .js-plotly-plot")?.data?.length > 2')
 
     def wait(self, condition, argument=None):
@@ -97,11 +98,10 @@ class Page:
 
 @pytest.fixture
 def page(browser, address):
-    context = browser.new_context(viewport={'width': 1440, 'height': 930})
-    page = Page(context.new_page(), address)
+    page = Page(browser.new_page(), address)
     yield page
+    page.page.close()
     assert not page.problems
-    context.close()
 
 
 def test_the_page_shows_a_picture_and_a_ball_at_once_and_needs_no_other_server(page):

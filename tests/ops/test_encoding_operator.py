@@ -194,7 +194,11 @@ ERRORS = {
     'eps': ({'eps': 0.0}, ValueError, 'expected eps_L > 0 and eps > 0'),
     'ceiling': ({'ceiling': 1.0}, ValueError, 'expected 0 < ceiling < 1, or None.*got ceiling=1.0'),
     'nan ceiling': ({'ceiling': math.nan}, ValueError, 'got ceiling=nan'),
-    'channels': ({'encoding': 'ldl'}, ValueError, r"encode_metric: encoding 'ldl' with drift 'sigmoid_detached' needs raw \[N, 5 x groups, H, W\], got raw.shape=\(1, 7, 2, 2\)"),
+    'channels': (
+        {'encoding': 'ldl'},
+        ValueError,
+        r"encode_metric: encoding 'ldl' with drift 'sigmoid_detached' needs raw \[N, 5 x groups, H, W\], got raw.shape=\(1, 7, 2, 2\)",
+    ),
 }
 
 

@@ -57,5 +57,7 @@ assert sum('metricconv_mm' in str(packet) for packet in flop_registry) == {regis
 assert all(type(finder).__name__ != '_OnImport' for finder in sys.meta_path)
 """
     for first in ('', 'import torch.utils.flop_counter'):
-        done = subprocess.run([sys.executable, '-c', code.format(first=first, early=bool(first), registered=2 * len(TRANSFORMS))], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, '-c', code.format(first=first, early=bool(first), registered=2 * len(TRANSFORMS))], capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr

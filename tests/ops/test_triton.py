@@ -32,7 +32,9 @@ SHAPES = {
     'odd': (5, 3, 1, 1, (3, 3), (6, 5), False, LOPSIDED),
     'one channel and a large kernel': (1, 1, 1, 1, (7, 5), (7, 6), True, {}),
 }
-CASES = [(kind, shape) for i, shape in enumerate(SHAPES) for kind in (KINDS if i < 2 else [KINDS[i % 3]])] + [('matsumoto_conv2d', 'two blocks of channels')]
+CASES = [(kind, shape) for i, shape in enumerate(SHAPES) for kind in (KINDS if i < 2 else [KINDS[i % 3]])] + [
+    ('matsumoto_conv2d', 'two blocks of channels')
+]
 
 
 @pytest.fixture(autouse=True)
