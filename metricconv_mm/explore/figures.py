@@ -38,8 +38,9 @@ def _base(image: Tensor, *, corner: tuple[int, int] = (0, 0), hover: str) -> go.
         showlegend=False,
         hoverlabel={'font': {'size': 12}},
     )
-    figure.update_xaxes(visible=False, range=[left - 0.5, left + columns - 0.5], constrain='domain')
-    figure.update_yaxes(visible=False, range=[top + rows - 0.5, top - 0.5], constrain='domain', scaleanchor='x')
+    # not 'domain', of which Plotly keeps that of the picture before
+    figure.update_xaxes(visible=False, range=[left - 0.5, left + columns - 0.5], constrain='range')
+    figure.update_yaxes(visible=False, range=[top + rows - 0.5, top - 0.5], constrain='range', scaleanchor='x')
     return figure
 
 
