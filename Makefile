@@ -10,13 +10,16 @@ DETECTION_STACK ?= onedl-mmdetection==3.5.1 imageio imaug lazy_loader pycocotool
 # mmseg over the same
 SEGMENTATION ?= .venv-segmentation
 SEGMENTATION_STACK ?= onedl-mmsegmentation==1.4.2 ftfy prettytable regex scipy wcwidth
+# the page of metricconv_mm.explore, in the browser that is installed (Debian: apt-get install chromium)
+EXPLORE ?= .venv-explore
+EXPLORE_STACK ?= dash==4.4.1 playwright==1.65.2
 BIN = $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -g1 -DMETRICCONV_POISON
 SANITIZED = LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" ASAN_OPTIONS=detect_leaks=0 OMP_NUM_THREADS=1 \
     METRICCONV_EXTENSION="$$(ls build/sanitized/metricconv_mm/_C*.so)" METRICCONV_FUZZ=500
 
-.PHONY: env demo test test-detection test-segmentation sanitize lint bench clean
+.PHONY: env demo test test-detection test-segmentation test-explore sanitize lint bench clean
 
 env: $(VENV)/.ready
 
@@ -43,6 +46,9 @@ $(DETECTION)/.ready: $(VENV)/.ready
 $(SEGMENTATION)/.ready: $(VENV)/.ready
 	$(call OVERLAY,$(SEGMENTATION),--no-deps $(SEGMENTATION_STACK))
 
+$(EXPLORE)/.ready: $(VENV)/.ready
+	$(call OVERLAY,$(EXPLORE),$(EXPLORE_STACK))
+
 demo: $(VENV)/.ready
 	$(BIN)/python tools/demo.py
 
@@ -57,6 +63,9 @@ test-detection: $(DETECTION)/.ready
 
 test-segmentation: $(SEGMENTATION)/.ready
 	OMP_NUM_THREADS=1 $(SEGMENTATION)/bin/python -m pytest -q tests/integrations/test_mmseg.py
+
+test-explore: $(EXPLORE)/.ready
+	OMP_NUM_THREADS=1 $(EXPLORE)/bin/python -m pytest -q tests/explore
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -76,4 +85,4 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks.report
 
 clean:
-	rm -rf $(VENV) $(UPSTREAM) $(DETECTION) $(SEGMENTATION) work_dirs build dist *.egg-info metricconv_mm/.mim
+	rm -rf $(VENV) $(UPSTREAM) $(DETECTION) $(SEGMENTATION) $(EXPLORE) work_dirs build dist *.egg-info metricconv_mm/.mim

@@ -76,6 +76,7 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['metricconv_mm', 'metricconv_mm.*']),
+    package_data={'metricconv_mm.explore': ['assets/*']},
     install_requires=['torch>=2.11'],
     extras_require={
         'onedl': ['onedl-mmengine>=0.10.12', 'onedl-mmcv>=2.3.6', 'onedl-mmpretrain>=1.3.6', *common],
@@ -83,6 +84,7 @@ setup(
         'timm': timm,
         'vis': vis,
         'eval': evaluation,
+        'explore': ['dash>=4.0', 'matplotlib>=3.8', 'pillow>=10.1'],
         'dev': ['pytest>=8', 'pytest-xdist>=3.5', 'hypothesis>=6.100', 'ruff==0.17.6', 'mypy==2.4.1', 'pre-commit>=4', *zoo, *vis, *evaluation],
     },
     ext_modules=extensions(),

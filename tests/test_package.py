@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'metricconv_mm'
 # from the ground up: a room may import those before it, and itself
-ROOMS = ['version', 'geometry', 'ops', 'functional', 'layers', 'surgery', 'transfer', 'denoising', 'visualization', 'integrations']
+ROOMS = ['version', 'geometry', 'ops', 'functional', 'layers', 'surgery', 'transfer', 'denoising', 'visualization', 'integrations', 'explore']
 ALLOWED = {
     'version': set(),
     'geometry': set(),
@@ -23,6 +23,7 @@ ALLOWED = {
     'denoising': {'geometry', 'functional', 'layers'},
     'visualization': {'geometry', 'layers', 'denoising'},
     'integrations': {'geometry', 'functional', 'layers', 'surgery', 'transfer', 'denoising', 'ops', 'visualization', 'collect_env'},
+    'explore': {'geometry', 'functional', 'layers', 'denoising', 'visualization', 'integrations'},
 }
 CORE = ('geometry', 'ops', 'functional', 'layers', 'surgery', 'denoising')
 
@@ -152,4 +153,5 @@ def test_configs_and_tools_travel_with_a_wheel(tmp_path):
     (wheel,) = tmp_path.glob('*.whl')
     names = zipfile.ZipFile(wheel).namelist()
     assert 'metricconv_mm/.mim/tools/train.py' in names and any(name.startswith('metricconv_mm/.mim/configs/_base_/models') for name in names)
+    assert 'metricconv_mm/explore/assets/style.css' in names
     assert not [name for name in names if name.startswith(('tests', 'work_dirs'))]

@@ -3,7 +3,7 @@
 from .encodings import DRIFTS, ENCODINGS, Drift, Encoding, Limits, check_encoding, clip_drift, encode_metric, isotropic_raw, raw_channels
 from .families import METRICS, Family, choose_metric
 from .geodesic import geodesic_ball, geodesic_window
-from .heuristics import gradient_metric
+from .heuristics import gradient_metric, shaped_metric
 from .metrics import anisotropy, ball_radius, drift_norm, dual, finsler_norm, is_positive, randers_norm
 from .norms import NORMS, Norm, drift_margin, norm_named
 from .supports import SUPPORTS, kernel_grid, pair, reference_support
@@ -43,5 +43,6 @@ __all__ = [
     'reference_support',
     'scale_to_ball',
     'scale_to_ball_vjp',
+    'shaped_metric',
     'tangent_ball',
 ]

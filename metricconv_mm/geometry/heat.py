@@ -48,8 +48,7 @@ def heat_kernels(metric: Tensor, step: float, spacing: Size2 = (1, 1)) -> Tensor
     """
     offsets = kernel_grid((2 * RADIUS + 1, 2 * RADIUS + 1), spacing, metric)
     alpha, beta = direction_forms(dual(metric), torch.cat([offsets, torch.ones_like(offsets[:, :1])], 1))
-    norm = alpha + beta
-    return (norm.square() / (-4 * step)).softmax(-3)
+    return ((alpha + beta).square() / (-4 * step)).softmax(-3)
 
 
 def crop_kernels(kernels: Tensor, threshold: float) -> Tensor:

@@ -1,11 +1,14 @@
-"""Metrics from image gradients, without learning."""
+"""Metrics without learning: from image gradients, and of a chosen shape."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 
 from .metrics import drift_norm, from_eigen, unit_vector
+from .norms import norm_named
 
 ELONGATIONS = ('edge', 'gradient', 'none')
 DRIFT_DIRECTIONS = ('edge', 'gradient')
@@ -75,3 +78,45 @@ def gradient_metric(
     direction = torch.stack([g_x, g_y] if drift == 'gradient' else [-g_y, g_x], 1) / largest.unsqueeze(1)
     norm = drift_norm(torch.cat([matrix, direction], 1)).unsqueeze(1)
     return torch.cat([matrix, tau * direction / (norm + eps)], 1)
+
+
+def shaped_metric(
+    radius: float,
+    anisotropy: float = 1.0,
+    angle: float = 0.0,
+    asymmetry: float = 0.0,
+    lean: float = 0.0,
+    *,
+    norm: str = 'randers',
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """The metric whose ellipse u^T M u = 1 has a given shape, and whose unit ball leans a given way.
+
+    The half axes are radius sqrt(anisotropy), at ``angle``, and radius / sqrt(anisotropy). w = -asymmetry M n / sqrt(n^T M n) for the direction n at
+    ``lean``, so that -M^-1 w, where the centre of a Randers ball lies, points along n.
+
+    Args:
+        radius: of the disk that has the area of the ellipse, in pixels.
+        anisotropy: longest over shortest axis, at least 1.
+        angle, lean: in degrees from +x towards +y, which is down.
+        asymmetry: ||w||_{M^-1}, from 0 to below the limit of the norm, 1 for 'randers' and 1/2 for 'matsumoto'.
+
+    Returns:
+        ``Tensor[1, 5, 1, 1]``.
+
+    Raises:
+        ValueError: for a radius that is not positive, an anisotropy below 1, an asymmetry outside its range, or an unknown norm.
+    """
+    limit = norm_named(norm).limit
+    if not 0 < radius < math.inf:
+        raise ValueError(f'expected a radius above 0, in pixels, got {radius=}')
+    if not 1 <= anisotropy < math.inf:
+        raise ValueError(f'expected an anisotropy of at least 1, the longest axis over the shortest, got {anisotropy=}')
+    if not 0 <= asymmetry < limit:
+        raise ValueError(f'expected 0 <= asymmetry < {limit:g}, where the {norm} norm is one and its unit ball is bounded, got {asymmetry=}')
+    e_x, e_y, n_x, n_y = (torch.tensor(f(math.radians(a)), dtype=torch.float64).reshape(1, 1, 1) for a in (angle, lean) for f in (math.cos, math.sin))
+    matrix = from_eigen(e_x, e_y, torch.full_like(e_x, 1 / (radius**2 * anisotropy)), torch.full_like(e_x, anisotropy / radius**2))
+    m_xx, m_xy, m_yy = matrix.unbind(1)
+    covector = torch.stack([m_xx * n_x + m_xy * n_y, m_xy * n_x + m_yy * n_y], 1)
+    length = (covector[:, 0] * n_x + covector[:, 1] * n_y).sqrt().unsqueeze(1)
+    return torch.cat([matrix, -asymmetry * covector / length], 1).to(dtype)

@@ -70,10 +70,10 @@ def balls_over(name: str, layer: AdaptiveConv2d, input: Tensor) -> LayerBalls:
 
 
 @torch.no_grad()
-def outline(metric: Tensor, norm: str = 'randers') -> np.ndarray:
-    """The closed boundary of the unit tangent ball at every pixel of ``Tensor[1, 5, H, W]``: (x, y) from its centre, ``[H, W, 65, 2]``."""
+def outline(metric: Tensor, norm: str = 'randers', directions: int = 64) -> np.ndarray:
+    """The closed boundary of the unit tangent ball at every pixel of ``Tensor[1, 5, H, W]``: (x, y) from there, ``[H, W, directions + 1, 2]``."""
     # a polar support of one ring samples the boundary of the unit ball
-    boundary = tangent_ball(metric, 'polar', (1, 64), norm=norm)[0].permute(2, 3, 0, 1).cpu().numpy()
+    boundary = tangent_ball(metric, 'polar', (1, directions), norm=norm)[0].permute(2, 3, 0, 1).cpu().numpy()
     return np.concatenate([boundary, boundary[:, :, :1]], 2)
 
 

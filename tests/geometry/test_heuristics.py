@@ -1,4 +1,4 @@
-"""Metrics from image gradients."""
+"""Metrics from image gradients, and of a chosen shape."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from metricconv_mm.geometry import drift_norm, gradient_metric, is_positive
+from metricconv_mm.geometry import anisotropy, drift_norm, gradient_metric, is_positive, shaped_metric, tangent_ball
 
 
 def by_numpy(image, iota, anisotropy, elongate, drift, tau, eps):
@@ -141,3 +141,47 @@ def test_nan_is_not_hidden():
 def test_errors_say_what_fits(image, options, words):
     with pytest.raises(ValueError, match=words):
         gradient_metric(torch.ones(1, 1, 5, 5) if image is None else image, **options)
+
+
+@pytest.mark.parametrize('norm', ['randers', 'matsumoto'])
+def test_a_shaped_metric_has_the_shape(norm):
+    metric = shaped_metric(3.0, 4.0, 20.0, 0.4, -70.0, norm=norm, dtype=torch.float64)
+    assert metric.shape == (1, 5, 1, 1) and is_positive(metric, norm).all()
+    assert torch.allclose(anisotropy(metric), torch.tensor(4.0, dtype=torch.float64)) and torch.allclose(
+        drift_norm(metric), torch.tensor(0.4, dtype=torch.float64)
+    )
+    m_xx, m_xy, m_yy, w_x, w_y = metric.flatten().tolist()
+    matrix = np.array([[m_xx, m_xy], [m_xy, m_yy]])
+    axis = np.array([math.cos(math.radians(20)), math.sin(math.radians(20))])
+    # the long half axis: 3 sqrt(4) pixels, at 20 degrees
+    np.testing.assert_allclose(6 * axis @ matrix @ axis * 6, 1)
+    np.testing.assert_allclose(np.linalg.det(matrix), 3.0**-4)
+    lean = -np.linalg.solve(matrix, [w_x, w_y])
+    np.testing.assert_allclose(math.degrees(math.atan2(lean[1], lean[0])), -70)
+    ball = tangent_ball(metric, 'polar', (1, 4000), norm=norm)[0, :, :, 0, 0].numpy()
+    assert np.dot(ball.mean(0), (math.cos(math.radians(-70)), math.sin(math.radians(-70)))) > 0.1
+
+
+def test_a_ball_of_randers_has_its_centre_where_it_leans():
+    metric = shaped_metric(5.0, 3.0, 60.0, 0.7, 130.0, dtype=torch.float64)
+    ball = tangent_ball(metric, 'polar', (1, 3600))[0, :, :, 0, 0].numpy()
+    # halfway between the two boundary points on the line through the pixel along the lean
+    direction = np.array([math.cos(math.radians(130)), math.sin(math.radians(130))])
+    front, back = ball[1300], ball[1300 - 1800]
+    middle = (front + back) / 2
+    np.testing.assert_allclose(middle / np.linalg.norm(middle), direction, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        ({'radius': 0.0}, 'radius above 0'),
+        ({'radius': 2.0, 'anisotropy': 0.5}, 'anisotropy of at least 1'),
+        ({'radius': 2.0, 'asymmetry': 1.0}, 'asymmetry < 1'),
+        ({'radius': 2.0, 'asymmetry': 0.5, 'norm': 'matsumoto'}, 'asymmetry < 0.5'),
+        ({'radius': 2.0, 'norm': 'euclid'}, 'unknown norm'),
+    ],
+)
+def test_shapes_that_no_metric_has(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        shaped_metric(**arguments)

@@ -1,0 +1,170 @@
+"""What the page shows of a field of metrics: the balls of one pixel, and the filtered picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+from .. import functional
+from ..denoising import psnr
+from ..geometry import anisotropy, ball_radius, drift_norm, reference_support, scale_to_ball, tangent_ball
+from ..geometry.geodesic import field_kernels, flow_of, flow_rows
+from ..visualization import outline
+from .controls import Controls
+from .fields import Field
+
+#: steps of heat and of flow: with kernels of 5 pixels' radius, heat gets 25 pixels far
+STEPS = 5
+REACH = 5 * STEPS + 2
+#: directions of an outline
+DIRECTIONS = 180
+
+
+@dataclass(frozen=True)
+class Balls:
+    """The unit balls of one pixel; points are ``[n, 2]``, (x, y) in pixels of the picture."""
+
+    centre: tuple[float, float]
+    tangent: np.ndarray
+    """closed outline"""
+    samples: np.ndarray
+    geodesic: np.ndarray | None
+    geodesic_samples: np.ndarray | None
+    note: str
+    """why there is no geodesic ball"""
+    numbers: dict[str, str]
+    """what the metric is, in words: label and value"""
+
+
+@torch.no_grad()
+def balls_at(field: Field, x: float, y: float, controls: Controls) -> Balls:
+    """The unit balls of the field's cell nearest to (x, y)."""
+    row, column = field.cell(x, y)
+    metric = field.metric[..., row : row + 1, column : column + 1]
+    centre = np.array(field.centre(row, column))
+
+    def placed(points: np.ndarray) -> np.ndarray:
+        return centre + points * np.array(field.unit)
+
+    samples = tangent_ball(metric, field.support, field.kernel_size, norm=field.norm, dilation=field.dilation)[0, :, :, 0, 0].numpy()
+    geodesic: tuple[np.ndarray, ...] | None = None
+    note = ''
+    if controls.geodesic:
+        note = geodesic_note(field)
+        geodesic = None if note else geodesic_at(field, row, column, controls)
+    return Balls(
+        (float(centre[0]), float(centre[1])),
+        placed(outline(metric, field.norm, DIRECTIONS)[0, 0]),
+        placed(samples),
+        placed(geodesic[0]) if geodesic else None,
+        placed(geodesic[1]) if geodesic else None,
+        note,
+        {'pixel': f'row {row}, column {column}', **describe(metric, field.norm), **layer_scale(field)},
+    )
+
+
+def geodesic_note(field: Field) -> str:
+    """Why there can be no geodesic ball, or nothing."""
+    return (
+        '' if field.norm == 'randers' else f'Geodesic balls flow along the heat of Randers metrics: there are none of the {field.norm.title()} norm.'
+    )
+
+
+@torch.no_grad()
+def geodesic_at(field: Field, row: int, column: int, controls: Controls) -> tuple[np.ndarray, np.ndarray]:
+    """The closed outline of the geodesic ball of one cell and its samples, (x, y) from the centre in units of the metric.
+
+    :func:`~metricconv_mm.geometry.geodesic_ball` of this cell alone, of as much of the field as heat can reach.
+    """
+    heat_time = heat_time_of(field, controls.spread)
+    flow = flow_of(heat_time / STEPS, heat_time, controls.flow_time / STEPS, controls.flow_time, spacing=field.stride, window='auto')
+    rows, columns = field.metric.shape[2:]
+    top, left = max(row - REACH, 0), max(column - REACH, 0)
+    around = field.metric[..., top : min(row + REACH + 1, rows), left : min(column + REACH + 1, columns)]
+    here = slice(row - top, row - top + 1)
+    boundary = reference_support('polar', (1, DIRECTIONS), dtype=around.dtype)
+    taps = reference_support(field.support, field.kernel_size, field.dilation, dtype=around.dtype)
+    stencil = controls.stencil * scale_to_ball(around[:, :, here], torch.cat([boundary, boundary[:1], taps]), 1e-6)
+    flown = flow_rows(field_kernels(around, heat_time / STEPS, flow), stencil, here, flow)[0, :, :, 0, column - left].numpy()
+    return flown[: DIRECTIONS + 1], flown[DIRECTIONS + 1 :]
+
+
+def heat_time_of(field: Field, spread: float) -> float:
+    """The heat_time after which heat has a standard deviation of ``spread`` along each axis, where the metric is a disk of the field's median radius.
+
+    Its kernel is exp(-F*^2 / 4 t), and F*(v) = r |v| for a disk of radius r, so that the variance is 2 t / r^2.
+    """
+    radius = ball_radius(field.metric).median().item()
+    return spread**2 * radius**2 / 2
+
+
+def describe(metric: Tensor, norm: str) -> dict[str, str]:
+    """A metric ``Tensor[1, 5, 1, 1]`` in words."""
+    m_xx, m_xy, m_yy, w_x, w_y = (f'{value + 0.0:.3g}' for value in metric[0, :, 0, 0].tolist())
+    longest, shortest = (torch.linalg.eigvalsh(metric[0, [0, 1, 1, 2], 0, 0].double().reshape(2, 2)) ** -0.5).tolist()
+    return {
+        'M': f'{m_xx}, {m_xy}; {m_xy}, {m_yy} px⁻²',
+        'w': f'({w_x}, {w_y}) px⁻¹',
+        'half axes of M': f'{longest:.2f} and {shortest:.2f} px',
+        'anisotropy': f'{anisotropy(metric).item():.2f}',
+        'asymmetry': f'{drift_norm(metric).item():.3f}',
+        'radius of the ball': f'{ball_radius(metric, norm).item():.2f} px',
+    }
+
+
+def layer_scale(field: Field) -> dict[str, str]:
+    """What the pixels of a layer are that sees the picture smaller than it is."""
+    if field.input_size is None:
+        return {}
+    x, y = field.unit
+    return {'px of the layer': f'{x:.3g} x {y:.3g} px of the picture', 'samples': f'{field.kernel_size[0]} x {field.kernel_size[1]}, {field.support}'}
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """A picture through a metric convolution with uniform weights."""
+
+    image: Tensor
+    """``Tensor[C, rows, columns]``"""
+    before: float
+    """PSNR of the noisy picture, in dB; infinite without noise"""
+    after: float
+
+
+@torch.no_grad()
+def filter_picture(field: Field, noisy: Tensor, clean: Tensor) -> Filtered:
+    """The mean of ``noisy`` over the samples of every cell of the field, and how near to ``clean`` both are.
+
+    Args:
+        noisy, clean: ``Tensor[C, H, W]``; they are resized to what the convolution of the field sees.
+    """
+    seen, target = noisy[None], clean[None]
+    if field.input_size:
+        seen, target = _resized(seen, field.input_size), _resized(target, field.input_size)
+    before = psnr(seen, target)
+    channels, (rows, columns) = seen.shape[1], field.kernel_size
+    (above, below), (left, right) = field.sides or (_halves(rows), _halves(columns))
+    weight = seen.new_full((channels, 1, rows, columns), 1 / (rows * columns))
+    out = functional.metric_conv2d(
+        pad(seen, (left, right, above, below)),
+        field.metric.to(seen.dtype).contiguous(),
+        weight,
+        support=field.support,
+        norm=field.norm,
+        stride=field.stride,
+        dilation=field.dilation,
+        groups=channels,
+    )[0]
+    return Filtered(out, before, psnr(out[None], _resized(target, (out.shape[1], out.shape[2]))))
+
+
+def _halves(taps: int) -> tuple[int, int]:
+    return (taps - 1) // 2, taps // 2
+
+
+def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
+    return images if tuple(images.shape[2:]) == size else interpolate(images, size, mode='bilinear', align_corners=False, antialias=True)
