@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .. import functional, geometry
@@ -45,6 +46,13 @@ class Settings:
         wrong = [tau for tau in self.taus if not 0 <= tau < 1]
         if wrong:
             raise ValueError(f'expected asymmetries 0 <= tau < 1, beyond which a metric is not positive, got {wrong}')
+
+
+#: the constants of unit geodesic balls in Fig. 14; stencils are twice the unit tangent ball
+GEODESIC = {'heat_step': 0.01, 'heat_time': 0.1, 'flow_step': 0.01, 'flow_time': 0.1}
+GEODESIC_METRIC = {'iota': 1.0, 'anisotropy': 10.0}
+#: pixels by which the image is reflected at its border for them
+MARGIN = 10
 
 
 #: a label, and the filtered images
@@ -100,10 +108,28 @@ def tangent(image: Tensor, settings: Settings) -> Filtered:
         yield f'unit tangent balls, tau {tau:g}', with_centre(mean, image, k)
 
 
-def gradient_metric_of(image: Tensor, settings: Settings, tau: float) -> Tensor:
-    """The metric of the channels' mean, which is seen by all channels alike."""
+def geodesic(image: Tensor, settings: Settings) -> Filtered:
+    """k x k samples of the unit geodesic ball of the image's gradient metric and its centre, for every asymmetry."""
+    k, height, width = settings.kernel_size, *image.shape[-2:]
+    # outside the image there is no heat, which drives samples of pixels near the border out of it
+    margin = min(MARGIN, height - 1, width - 1)
+    wider = F.pad(image, (margin,) * 4, mode='reflect')
+    inside = (..., slice(margin, margin + height), slice(margin, margin + width))
+    for tau in settings.taus:
+        metric = gradient_metric_of(wider, settings, tau, **GEODESIC_METRIC)
+        # channel by channel: the samples take more memory than the image
+        means = [functional.geodesic_conv2d(channel, metric[:1], _kernel(image, (k, k)), padding=k // 2, **GEODESIC) for channel in wider.split(1)]
+        yield f'unit geodesic balls, tau {tau:g}', with_centre(torch.cat(means)[inside], image, k)
+
+
+def gradient_metric_of(image: Tensor, settings: Settings, tau: float, **constants: float) -> Tensor:
+    """The metric of the channels' mean, which is seen by all channels alike, with iota and anisotropy of the settings unless given."""
     return geometry.gradient_metric(
-        image.transpose(0, 1), iota=settings.iota, anisotropy=settings.anisotropy, elongate=settings.elongate, drift=settings.drift, tau=tau
+        image.transpose(0, 1),
+        elongate=settings.elongate,
+        drift=settings.drift,
+        tau=tau,
+        **{'iota': settings.iota, 'anisotropy': settings.anisotropy, **constants},
     ).expand(len(image), -1, -1, -1)
 
 
@@ -120,6 +146,7 @@ FILTERS: dict[str, Callable[[Tensor, Settings], Filtered]] = {
     'deformable': deformable,
     'interpolated': interpolated,
     'tangent': tangent,
+    'geodesic': geodesic,
 }
 
 

@@ -35,7 +35,9 @@ def test_channels_are_filtered_alike(name, scene):
         assert not torch.equal(image, *filtered(scene.expand(3, -1, -1), Settings(5, seed=1), name).values())
         return
     for label, image in grey.items():
-        assert torch.allclose(colour[label], image.expand(3, -1, -1), atol=1e-4)
+        difference = (colour[label] - image).abs()
+        # the flow of geodesic balls goes one way or the other at a ridge of the heat, as rounding decides
+        assert difference.quantile(0.99) < 1e-4 and (name == 'geodesic' or difference.max() < 1e-4), label
 
 
 def test_interpolated_samples_span_the_square(scene, loop_convolution):
@@ -63,8 +65,8 @@ def test_balls_along_edges_denoise_better_than_boxes(scene):
     noisy = scene + 0.1 * torch.randn(scene.shape)
     images = dict(apply_filters(noisy, Settings(11, taus=(0,))))
     quality = {label: psnr(image, scene) for label, image in images.items()}
-    tangent = quality.pop('unit tangent balls, tau 0')
-    assert tangent > max(quality.values()) and tangent > psnr(noisy, scene) + 3
+    balls = [quality.pop(f'unit {kind} balls, tau 0') for kind in ('tangent', 'geodesic')]
+    assert min(balls) > max(quality.values()) and min(balls) > psnr(noisy, scene) + 3
 
 
 @pytest.mark.parametrize('size', [(1, 1), (3, 2), (1, 9)])

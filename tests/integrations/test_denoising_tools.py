@@ -49,6 +49,7 @@ def test_filters_are_compared_and_drawn(run_here, picture, tmp_path):
     found = re.findall(r'^(\S.*?) +(\d+\.\d+) dB$', output, re.MULTILINE)
     assert [label for label, _ in found] == [
         'noisy', 'standard', 'dilated (3)', 'deformable (random)', 'interpolated', 'unit tangent balls, tau 0', 'unit tangent balls, tau 0.8',
+        'unit geodesic balls, tau 0', 'unit geodesic balls, tau 0.8',
     ]  # fmt: skip
     quality = {label: float(decibels) for label, decibels in found}
     assert 19 < quality['noisy'] < 21 and min(quality.values()) > 5
