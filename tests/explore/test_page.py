@@ -13,7 +13,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 
 if CHROMIUM is None:
     pytest.skip('no browser: install Chromium (Debian: apt-get install chromium)', allow_module_level=True)
 
-PATIENCE = 60_000  # milliseconds, on a machine that is busy with other work
+PATIENCE = 120_000  # milliseconds, on a machine that is busy with other work
 
 
 @pytest.fixture(scope='module')
