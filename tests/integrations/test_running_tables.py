@@ -105,7 +105,15 @@ def test_a_training_outlives_a_runner_that_is_killed_and_keeps_its_lock(stand_in
     assert orphan.process.wait() == 0
 
 
-def test_an_interruption_ends_the_training(stand_in):
+@pytest.fixture
+def interruptible():
+    """Processes that a shell started in the background ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interruption_ends_the_training(stand_in, interruptible):
     tool, (run,) = stand_in('one', pause=300)
 
     def interrupt():
