@@ -130,7 +130,7 @@ def test_it_resumes_from_the_newest_checkpoint_that_can_be_read_and_is_followed_
     tool, (run,) = stand_in('one')
     run.folder.mkdir(parents=True)
     for epoch in (1, 2):
-        torch.save({'state_dict': {'weight': torch.ones(1)}}, run.folder / f'epoch_{epoch}.pth')
+        torch.save({'state_dict': {'weight': torch.ones(1)}, 'meta': {'epoch': epoch}}, run.folder / f'epoch_{epoch}.pth')
     (run.folder / 'epoch_3.pth').write_bytes(b'cut short')
     assert run_all([run], tool) == []
     # after the last epoch mmengine would evaluate nothing
