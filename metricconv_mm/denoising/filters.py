@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,7 +50,7 @@ class Settings:
 
 
 #: the constants of unit geodesic balls in Fig. 14; stencils are twice the unit tangent ball
-GEODESIC = {'heat_step': 0.01, 'heat_time': 0.1, 'flow_step': 0.01, 'flow_time': 0.1}
+GEODESIC: dict[str, Any] = {'heat_step': 0.01, 'heat_time': 0.1, 'flow_step': 0.01, 'flow_time': 0.1}
 GEODESIC_METRIC = {'iota': 1.0, 'anisotropy': 10.0}
 #: pixels by which the image is reflected at its border for them
 MARGIN = 10
