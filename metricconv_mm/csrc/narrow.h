@@ -50,6 +50,13 @@ METRICCONV_INLINE void gather(const Geometry& g, const Tile<T, S>& tile, const i
   });
 }
 
+// Calls use(pixel, sum of its corners times their factors).
+template <typename T, typename Use>
+METRICCONV_INLINE void combine(const T (*factor)[TILE], const T (*corner)[TILE], int64_t count, const Use& use) {
+  for (int64_t p = 0; p < count; ++p)
+    use(p, factor[0][p] * corner[0][p] + factor[1][p] * corner[1][p] + factor[2][p] * corner[2][p] + factor[3][p] * corner[3][p]);
+}
+
 template <typename T, typename S>
 void forward_narrow(const Problem<T, S>& problem, int64_t begin, int64_t end) {
   const Geometry& g = problem.geometry;
@@ -73,9 +80,7 @@ void forward_narrow(const Problem<T, S>& problem, int64_t begin, int64_t end) {
           for (int64_t channel = group * each; channel < (group + 1) * each; ++channel) {
             for (int c = 0; c < 4; ++c) gather(g, tile, tap.index[c], channel, corner[c]);
             T* column = columns + (t * g.channels + channel) * TILE;
-            for (int64_t p = 0; p < tile.count; ++p)
-              column[p] = tap.factor[0][p] * corner[0][p] + tap.factor[1][p] * corner[1][p] + tap.factor[2][p] * corner[2][p] +
-                          tap.factor[3][p] * corner[3][p];
+            combine(tap.factor, corner, tile.count, [&](int64_t p, T sample) { column[p] = sample; });
           }
         }
       for (int64_t group = 0; group < g.weight_groups; ++group)
@@ -136,13 +141,14 @@ void backward_narrow(const Problem<T, S>& problem, const Share<T>& share) {
             for (int c = 0; c < 4; ++c) gather(g, tile, tap.index[c], channel, corner[c]);
             T* column = columns + (t * g.channels + channel) * TILE;
             const T* g_column = grad_columns + (t * g.channels + channel) * TILE;
-            for (int64_t p = 0; p < tile.count; ++p) {
-              const T a = corner[0][p], b = corner[1][p], c = corner[2][p], d = corner[3][p], x = tap.fraction_x[p], y = tap.fraction_y[p];
-              column[p] = tap.factor[0][p] * a + tap.factor[1][p] * b + tap.factor[2][p] * c + tap.factor[3][p] * d;
-              by_x[p] += g_column[p] * ((1 - y) * (b - a) + y * (d - c));
-              by_y[p] += g_column[p] * ((1 - x) * (c - a) + x * (d - b));
-              by_mask[p] += g_column[p] * (tap.weight[0][p] * a + tap.weight[1][p] * b + tap.weight[2][p] * c + tap.weight[3][p] * d);
-            }
+            if (share.grad_parameter)
+              for (int64_t p = 0; p < tile.count; ++p) {
+                const T a = corner[0][p], b = corner[1][p], c = corner[2][p], d = corner[3][p], x = tap.fraction_x[p], y = tap.fraction_y[p];
+                by_x[p] += g_column[p] * ((1 - y) * (b - a) + y * (d - c));
+                by_y[p] += g_column[p] * ((1 - x) * (c - a) + x * (d - b));
+              }
+            if (share.grad_weight) combine(tap.factor, corner, tile.count, [&](int64_t p, T sample) { column[p] = sample; });
+            if (share.grad_mask) combine(tap.weight, corner, tile.count, [&](int64_t p, T sample) { by_mask[p] += g_column[p] * sample; });
             if (!share.grad_images) continue;
             for (int64_t p = 0; p < tile.count; ++p)
               for (int c = 0; c < 4; ++c)
