@@ -74,7 +74,7 @@ def entry(row: Row, work_dir: Path, root: Path) -> dict[str, Any]:
     """A cell whose runs are done as a model of a metafile: means over its seeds, and the command that trains it again."""
     descriptions = [read_description(work_dir / row.cell.name / f'seed_{found.seed}') for found in row.done]
     first, seeds = descriptions[0], [found.seed for found in row.done]
-    machines = sorted({', '.join(f'{key} {value}' for key, value in description['machine'].items()) for description in descriptions})
+    machines = sorted({'{device}, {cores} cores, torch {torch}'.format(**description['machine']) for description in descriptions})
     command = f'python tools/run_table.py {Path(first["table"]).name} --datasets {row.cell.dataset} --methods {row.cell.method}'
     command += f' --settings {row.cell.setting} --depths {row.cell.depth} --seeds {" ".join(map(str, seeds))}'
     command += f' --cfg-options {" ".join(first["options"])}' if first['options'] else ''
