@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from metricconv_mm.integrations.mm import trained
-from metricconv_mm.visualization import draw_balls, layer_balls, read_picture, save_figure
+from metricconv_mm.visualization import check_figure, draw_balls, layer_balls, read_picture, save_figure
 
 
 def parse_arguments():
@@ -30,8 +30,9 @@ def parse_arguments():
 
 def main():
     args = parse_arguments()
-    cfg, model = trained.load_trained(args.config, args.checkpoint)
     try:
+        check_figure(args.out)
+        cfg, model = trained.load_trained(args.config, args.checkpoint)
         if args.image:
             sample, title = trained.prepare(cfg, model, read_picture(args.image, args.size)), Path(args.image).name
         else:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from metricconv_mm.integrations.mm import launch
 from metricconv_mm.integrations.mm.lr_finder import range_test
-from metricconv_mm.visualization import draw_range_test
+from metricconv_mm.visualization import check_figure, draw_range_test, save_figure
 
 
 def parse_arguments():
@@ -26,6 +26,10 @@ def parse_arguments():
 
 def main():
     args = parse_arguments()
+    try:
+        check_figure(args.out)
+    except ValueError as error:
+        sys.exit(str(error))
     with tempfile.TemporaryDirectory() as scratch:
         # a test of the rate leaves no run behind
         args.work_dir = args.work_dir or scratch
@@ -41,7 +45,7 @@ def main():
             test = range_test(runner.model, loader, optim_wrapper, args.low, args.high, args.iterations, progress=progress)
         except (ValueError, FloatingPointError, FileNotFoundError) as error:
             sys.exit(str(error))
-    draw_range_test(test.rates, test.losses, test.smoothed, test.suggestion).savefig(args.out, dpi=110)
+    save_figure(draw_range_test(test.rates, test.losses, test.smoothed, test.suggestion), args.out)
     if test.diverged:
         print(f'stopped at {test.rates[-1]:.3g}, where the loss grew beyond bounds')
     if test.suggestion is None:

@@ -88,7 +88,7 @@ def choose_resumed(cfg: Config) -> Config:
         print(f'--resume: training goes on from {good}')
         cfg.load_from = str(good)
     elif latest is not None:
-        sys.exit(f'--resume: {folder} holds no checkpoint to go on from: train again from the start, in another --work-dir')
+        sys.exit(f'--resume: {folder} holds no checkpoint to go on from: to train again from the start, remove it or choose another folder')
     return cfg
 
 
