@@ -143,7 +143,10 @@ def main():
         cells = {cell: run(args, results, cfg) for cell, cfg in configs.items()}
     except (ValueError, OSError) as error:
         sys.exit(str(error))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SyntaxError) as error:
+        # mmengine takes an interruption while it writes a config for an error of the config
+        if KeyboardInterrupt not in (type(error), type(error.__context__)):
+            raise
         sys.exit('\ninterrupted: the same command goes on from the last checkpoint')
     write_tables(args, results, paper, cells)
 

@@ -23,8 +23,8 @@ def parse_arguments():
     args = parser.parse_args()
     if args.every < 1:
         parser.error(f'--every: expected at least 1, got {args.every}')
-    if args.size and (not args.image or len(args.size) > 2 or min(args.size) < 1):
-        parser.error('--size: expected one or two positive numbers, and --image')
+    if args.size and (not args.image or len(args.size) > 2 or not 1 <= min(args.size) <= max(args.size) <= 10_000):
+        parser.error('--size: expected one or two numbers from 1 to 10000, and --image')
     return args
 
 

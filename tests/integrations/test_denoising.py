@@ -228,3 +228,11 @@ def test_training_that_diverges_at_its_last_step_is_said(table, tmp_path):
 @pytest.mark.parametrize('rate', ['nan', 'inf', 0, -1])
 def test_rates_that_are_none_are_refused(table, rate):
     assert '--lr: expected a learning rate above 0' in table('--lr', rate, fails=True)
+
+
+def test_an_interruption_is_said_even_where_mmengine_takes_it_for_a_wrong_config(table, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', interrupted)
+    assert 'interrupted: the same command goes on' in table('--epochs', 1, fails=True)
