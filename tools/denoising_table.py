@@ -2,6 +2,7 @@
 """Train the paper's one-layer denoisers (Tables 2 and 8): python tools/denoising_table.py bsds300 --data-root data/bsds300 --out FOLDER."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -68,19 +69,26 @@ def configure(args, paper, folder, sigma, method, kernel, k):
 def run(args, results, cfg):
     """One cell of the table: from the folder if it is there, or trained."""
     name = cfg.experiment_name
-    settings = {'data': args.data, 'lr': cfg.optim_wrapper.optimizer.lr, 'epochs': args.epochs, 'crop': args.crop}
+    root = str(Path(cfg.train_dataloader.dataset.data_root).resolve())
+    settings = {'data': args.data, 'data_root': root, 'lr': cfg.optim_wrapper.optimizer.lr, 'epochs': args.epochs, 'crop': args.crop}
     result = results.load(name, settings)
     if result is None:
-        runner = launch.build_runner(cfg)
+        results.begin(name, settings)
+        runner = launch.build_runner(launch.choose_resumed(cfg))
         diverged = None
         try:
             runner.train()
         except FloatingPointError:
             diverged = runner.epoch + 1
-        if diverged is None and not measured_values(runner):
+        if diverged is None and not evaluations(runner):
             # the last epoch was trained before the run was stopped
             runner.val()
-        result = {**dict.fromkeys(METRICS), **measured_values(runner), 'diverged_in_epoch': diverged}
+        measured = evaluations(runner)
+        finite = [values for values in measured if math.isfinite(values['mse'])]
+        if diverged is None and not math.isfinite(measured[-1]['mse']):
+            # at the very last step, after which there is no loss
+            diverged = runner.epoch
+        result = {**dict.fromkeys(METRICS), **(finite or [{}])[-1], 'diverged_in_epoch': diverged}
         results.save(name, settings, result)
     stopped = f'   diverged in epoch {result["diverged_in_epoch"]}' if result['diverged_in_epoch'] else ''
     numbers = '   '.join(f'{key} {result[key]:.4g}' for key in METRICS if result[key] is not None)
@@ -88,10 +96,11 @@ def run(args, results, cfg):
     return result
 
 
-def measured_values(runner):
-    """Those of the last evaluation; none if there was none."""
+def evaluations(runner):
+    """What every evaluation so far has measured, in their order."""
     scalars = runner.message_hub.log_scalars
-    return {key: scalars[f'val/denoising/{key}'].current() for key in METRICS if f'val/denoising/{key}' in scalars}
+    series = {key: scalars[f'val/denoising/{key}'].data[0].tolist() for key in METRICS if f'val/denoising/{key}' in scalars}
+    return [dict(zip(series, values, strict=True)) for values in zip(*series.values(), strict=True)]
 
 
 def write_tables(args, results, paper, cells):
@@ -119,6 +128,8 @@ def main():
             check_sigma(sigma)
         if args.epochs < 1:
             raise ValueError(f'--epochs: expected at least 1, got {args.epochs}')
+        if args.lr is not None and not 0 < args.lr < math.inf:
+            raise ValueError(f'--lr: expected a learning rate above 0, got {args.lr}')
         paper = load_paper(CONFIGS / 'paper.json', args.data)
         results = Results(args.out or f'work_dirs/denoising_{args.data}')
         # all configs first: what is impossible shows before hours of work
@@ -132,6 +143,11 @@ def main():
         cells = {cell: run(args, results, cfg) for cell, cfg in configs.items()}
     except (ValueError, OSError) as error:
         sys.exit(str(error))
+    except (KeyboardInterrupt, SyntaxError) as error:
+        # mmengine takes an interruption while it writes a config for an error of the config
+        if KeyboardInterrupt not in (type(error), type(error.__context__)):
+            raise
+        sys.exit('\ninterrupted: the same command goes on from the last checkpoint')
     write_tables(args, results, paper, cells)
 
 

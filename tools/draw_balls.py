@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from metricconv_mm.integrations.mm import trained
-from metricconv_mm.visualization import draw_balls, layer_balls, read_picture, save_figure
+from metricconv_mm.visualization import check_figure, draw_balls, layer_balls, read_picture, save_figure
 
 
 def parse_arguments():
@@ -23,15 +23,16 @@ def parse_arguments():
     args = parser.parse_args()
     if args.every < 1:
         parser.error(f'--every: expected at least 1, got {args.every}')
-    if args.size and (not args.image or len(args.size) > 2 or min(args.size) < 1):
-        parser.error('--size: expected one or two positive numbers, and --image')
+    if args.size and (not args.image or len(args.size) > 2 or not 1 <= min(args.size) <= max(args.size) <= 10_000):
+        parser.error('--size: expected one or two numbers from 1 to 10000, and --image')
     return args
 
 
 def main():
     args = parse_arguments()
-    cfg, model = trained.load_trained(args.config, args.checkpoint)
     try:
+        check_figure(args.out)
+        cfg, model = trained.load_trained(args.config, args.checkpoint)
         if args.image:
             sample, title = trained.prepare(cfg, model, read_picture(args.image, args.size)), Path(args.image).name
         else:

@@ -2,11 +2,11 @@
 """Draw the unit balls of every metric for the same M and w: python tools/draw_norms.py --out norms.png."""
 
 import argparse
+import sys
 
 import torch
 
-from metricconv_mm.geometry import is_positive
-from metricconv_mm.visualization import draw_norms
+from metricconv_mm.visualization import draw_norms, save_figure
 
 
 def main():
@@ -16,11 +16,10 @@ def main():
     parser.add_argument('--out', default='norms.png', help='picture to write (default: norms.png)')
     args = parser.parse_args()
     matrix, drift = torch.tensor(args.matrix, dtype=torch.float64), torch.tensor(args.drift, dtype=torch.float64)
-    if not is_positive(torch.cat([matrix, 0 * drift]).view(5, 1, 1)):
-        parser.error(f'--matrix {args.matrix}: expected a positive definite one, XX > 0 and XX YY > XY^2')
-    if not drift.any():
-        parser.error('--drift 0 0: expected a direction')
-    draw_norms(matrix, drift).savefig(args.out, dpi=110)
+    try:
+        save_figure(draw_norms(matrix, drift), args.out)
+    except ValueError as error:
+        sys.exit(str(error))
     print(f'unit balls: {args.out}')
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from metricconv_mm.denoising import FILTERS, Settings, apply_filters, check_sigma, gaussian_noise, gradient_metric_of, psnr
-from metricconv_mm.visualization import displayable, draw_metric_balls, draw_panels, read_image
+from metricconv_mm.visualization import check_figure, displayable, draw_metric_balls, draw_panels, read_image, save_figure
 
 
 def pixel(text):
@@ -49,6 +49,7 @@ def filter_all(clean, args, settings):
 def main():
     args = parse_arguments()
     try:
+        check_figure(args.out)
         clean = read_image(args.image)
         check_sigma(args.sigma)
         settings = Settings(args.kernel_size, args.taus, args.iota, args.anisotropy, seed=args.seed)
@@ -58,7 +59,7 @@ def main():
             print(f'unit tangent balls: {args.balls_out}')
         panels = filter_all(clean, args, settings)
         title = f'{Path(args.image).name}, sigma {args.sigma:g}, {args.kernel_size} x {args.kernel_size} samples'
-        draw_panels(panels, title=title).savefig(args.out, dpi=110)
+        save_figure(draw_panels(panels, title=title), args.out)
     except (ValueError, OSError) as error:
         sys.exit(str(error))
     print(f'filtered images: {args.out}')

@@ -2,6 +2,8 @@
 """Learn where to sample one noisy image, pixel by pixel (Tables 1, 6 and 7 of the paper): python tools/learn_image.py IMAGE --out FOLDER."""
 
 import argparse
+import hashlib
+import pickle
 import sys
 from functools import partial
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from metricconv_mm.denoising import PixelwiseDeform, PixelwiseMetric, check_sigma, gaussian_noise, generalisation_gap, learn, psnr_of
+from metricconv_mm.denoising import PixelwiseDeform, PixelwiseMetric, check_kernel, check_sigma, gaussian_noise, generalisation_gap, learn, psnr_of
 from metricconv_mm.denoising.tables import Results, comparison, load_paper, paper_value
 from metricconv_mm.visualization import draw_learning, read_image
 
@@ -49,19 +51,42 @@ def learning_rate(args, paper, sigma, method, k, pixels):
     return rate * pixels / PAPER_PIXELS
 
 
+def digest(image):
+    """What tells an image from others of its size."""
+    return hashlib.sha256(image.numpy().tobytes()).hexdigest()[:16]
+
+
+def pictures_of(results, name):
+    return results.folder / f'{name}.pt'
+
+
+def read_pictures(path):
+    try:
+        return torch.load(path)
+    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f'{path} holds no pictures of a run ({type(error).__name__}): remove it to run it again') from error
+
+
 def run(args, results, rate, clean, sigma, method, k):
     """One cell of the table: from the folder if it is there, or learnt."""
     name = f'sigma{sigma:g}_k{k}_{method}'
-    settings = {'size': list(clean.shape[2:]), 'lr': rate, 'iterations': args.iterations, 'seed': args.seed, 'noise': args.noise}
+    settings = {
+        'size': list(clean.shape[2:]),
+        'image': digest(clean),
+        'lr': rate,
+        'iterations': args.iterations,
+        'seed': args.seed,
+        'noise': args.noise,
+    }
     result = results.load(name, settings)
-    if result is None:
+    if result is None or not pictures_of(results, name).is_file():
         noises = gaussian_noise(clean.shape, args.seed, calls=2, generator=args.noise)
         noisy, unseen = (clean + sigma * noise for noise in noises)
         progress = partial(tqdm, desc=name, leave=False, disable=None)
         history = learn(METHODS[method](noisy, k), clean, noisy, unseen, rate, args.iterations, test_every=args.test_every, progress=progress)
         train, test = history.train[-1], history.test[max(history.test)]
         # the pictures come first: a result says that all of its run is there
-        torch.save([image[0] for image in (noisy, unseen, *history.denoised)], results.folder / f'{name}.pt')
+        torch.save([image[0] for image in (noisy, unseen, *history.denoised)], pictures_of(results, name))
         result = {
             'train_mse': train,
             'test_mse': test,
@@ -101,8 +126,8 @@ def write_figures(args, results, clean, cells):
     for sigma in args.sigmas:
         for k in args.kernel_sizes:
             runs = {
-                method: (cells[sigma, method, k], torch.load(results.folder / f'sigma{sigma:g}_k{k}_{method}.pt')) for method in args.methods
-            }  # fmt: skip
+                method: (cells[sigma, method, k], read_pictures(pictures_of(results, f'sigma{sigma:g}_k{k}_{method}'))) for method in args.methods
+            }
             path = results.folder / f'sigma{sigma:g}_k{k}.png'
             draw_learning(clean[0], runs, title=f'sigma {sigma:g}, {k} x {k}').savefig(path, dpi=100)
     print(f'figures: {results.folder}/sigma*_k*.png')
@@ -114,6 +139,8 @@ def main():
         clean = read_image(args.image, grey=True)[None]
         for sigma in args.sigmas:
             check_sigma(sigma)
+        for k in args.kernel_sizes:
+            check_kernel(k)
         paper = load_paper(PAPER, 'one_image')
         results = Results(args.out)
         # all of them first: what is impossible shows before hours of work
@@ -128,6 +155,8 @@ def main():
         write_figures(args, results, clean, cells)
     except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit('\ninterrupted: the same command goes on with the cells that are missing')
 
 
 if __name__ == '__main__':

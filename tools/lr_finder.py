@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from metricconv_mm.integrations.mm import launch
 from metricconv_mm.integrations.mm.lr_finder import range_test
-from metricconv_mm.visualization import draw_range_test
+from metricconv_mm.visualization import check_figure, draw_range_test, save_figure
 
 
 def parse_arguments():
@@ -24,24 +24,35 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def main():
-    args = parse_arguments()
+def find(args):
+    check_figure(args.out)
     with tempfile.TemporaryDirectory() as scratch:
         # a test of the rate leaves no run behind
         args.work_dir = args.work_dir or scratch
         cfg = launch.finish_config(launch.load_config(args), args)
         cfg.log_level = 'WARNING'
+        if cfg.get('visualizer'):
+            # TensorBoard would write in a thread of its own to the folder that is gone
+            cfg.visualizer.vis_backends = []
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         cfg.test_cfg = cfg.test_dataloader = cfg.test_evaluator = None
         runner = launch.build_runner(cfg)
         progress = partial(tqdm, desc='learning rates', leave=False, disable=None)
-        try:
-            loader = runner.build_dataloader(cfg.train_dataloader)
-            optim_wrapper = runner.build_optim_wrapper(cfg.optim_wrapper)
-            test = range_test(runner.model, loader, optim_wrapper, args.low, args.high, args.iterations, progress=progress)
-        except (ValueError, FloatingPointError, FileNotFoundError) as error:
-            sys.exit(str(error))
-    draw_range_test(test.rates, test.losses, test.smoothed, test.suggestion).savefig(args.out, dpi=110)
+        loader = runner.build_dataloader(cfg.train_dataloader)
+        optim_wrapper = runner.build_optim_wrapper(cfg.optim_wrapper)
+        test = range_test(runner.model, loader, optim_wrapper, args.low, args.high, args.iterations, progress=progress)
+    save_figure(draw_range_test(test.rates, test.losses, test.smoothed, test.suggestion), args.out)
+    return test
+
+
+def main():
+    args = parse_arguments()
+    try:
+        test = find(args)
+    except (ValueError, FloatingPointError, FileNotFoundError) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit('\ninterrupted: nothing was written')
     if test.diverged:
         print(f'stopped at {test.rates[-1]:.3g}, where the loss grew beyond bounds')
     if test.suggestion is None:

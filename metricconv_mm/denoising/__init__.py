@@ -3,7 +3,7 @@
 from .filters import FILTERS, Settings, apply_filters, gradient_metric_of
 from .measures import generalisation_gap, psnr, psnr_of
 from .noise import check_sigma, cuda_randn, frozen_noise, gaussian_noise
-from .pixelwise import History, PixelwiseDeform, PixelwiseMetric, learn
+from .pixelwise import History, PixelwiseDeform, PixelwiseMetric, check_kernel, learn
 
 __all__ = [
     'FILTERS',
@@ -12,6 +12,7 @@ __all__ = [
     'PixelwiseMetric',
     'Settings',
     'apply_filters',
+    'check_kernel',
     'check_sigma',
     'cuda_randn',
     'frozen_noise',

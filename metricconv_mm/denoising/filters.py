@@ -159,10 +159,14 @@ def apply_filters(image: Tensor, settings: Settings, names: Sequence[str] | None
         names: of :data:`FILTERS`; None is all of them.
 
     Raises:
-        ValueError: for an unknown name, or an image that is not [C, H, W].
+        ValueError: for an unknown name, or an image that is not [C, H, W], has no pixel, or holds NaN or infinity.
     """
     if image.dim() != 3 or not image.is_floating_point():
         raise ValueError(f'expected a floating point image [C, H, W], got {tuple(image.shape)}, {image.dtype}')
+    if 0 in image.shape or not image.isfinite().all():
+        raise ValueError(
+            f'expected an image of at least one pixel, all finite, got {tuple(image.shape)}, {int((~image.isfinite()).sum())} values not finite'
+        )
     unknown = [name for name in names or () if name not in FILTERS]
     if unknown:
         raise ValueError(f'unknown filters {unknown}: choose from {list(FILTERS)}')

@@ -16,6 +16,8 @@ ROUNDS = 10
 LOW = 0xFFFFFFFF
 #: threads of the smallest launch that gives every number a thread of its own on GPUs of recent years
 CUDA_THREADS = 2**17
+#: a grey level of 1 is less than the rounding error of twenty times this in float32
+MOST_SIGMA = 1e6
 
 
 def _philox(counters: list[Tensor], key: tuple[int, int]) -> list[Tensor]:
@@ -56,8 +58,10 @@ def gaussian_noise(shape: Sequence[int], seed: int, *, calls: int = 1, generator
     """Standard normal noise of ``calls`` successive calls of torch.randn after a seed: of the CPU's generator, or of the 'cuda' one.
 
     Raises:
-        ValueError: for another generator, and as :func:`cuda_randn`.
+        ValueError: for another generator, a seed that is not of 64 bits, and as :func:`cuda_randn`.
     """
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f'expected a seed of 64 bits, at least -2^63 and below 2^64, got {seed=}')
     if generator == 'cuda':
         return [cuda_randn(shape, seed, call) for call in range(calls)]
     if generator != 'cpu':
@@ -67,9 +71,9 @@ def gaussian_noise(shape: Sequence[int], seed: int, *, calls: int = 1, generator
 
 
 def check_sigma(sigma: float) -> None:
-    """Raise ValueError unless ``sigma`` is a standard deviation."""
-    if not 0 <= sigma < math.inf:
-        raise ValueError(f'expected sigma, the standard deviation of the noise for grey levels in [0, 1], of at least 0, got {sigma=}')
+    """Raise ValueError unless ``sigma`` is a standard deviation, and small enough for float32 to hold an image below the noise."""
+    if not 0 <= sigma <= MOST_SIGMA:
+        raise ValueError(f'expected sigma, the standard deviation of the noise for grey levels in [0, 1], from 0 to {MOST_SIGMA:g}, got {sigma=}')
 
 
 def frozen_noise(shape: Sequence[int], name: str, sigma: float, seed: int = 0) -> Tensor:

@@ -22,26 +22,46 @@ class Results:
     def load(self, name: str, settings: dict[str, Any]) -> dict[str, Any] | None:
         """The result of a finished run, or None.
 
+        Settings that a file does not name are not compared: it may be from before they were recorded.
+
         Raises:
             ValueError: when the run was made with other settings, or its file cannot be read.
         """
         path = self.folder / f'{name}.json'
-        if not path.is_file():
-            return None
-        try:
-            result = json.loads(path.read_text())
-            differing = {key: (result['settings'].get(key), value) for key, value in settings.items() if result['settings'].get(key) != value}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f'{path} is no result of a run ({type(error).__name__}: {error}): remove it to run it again') from error
-        if differing:
-            changes = ', '.join(f'{key} {old} there and {new} now' for key, (old, new) in differing.items())
-            raise ValueError(f'{path} was made with other settings: {changes}. Choose another folder, or remove the file')
-        return result
+        return _compared(path, settings, 'the file') if path.is_file() else None
+
+    def begin(self, name: str, settings: dict[str, Any]) -> None:
+        """Record what a run is made with before it starts, for those that go on from checkpoints of their own in the folder ``name``.
+
+        Raises:
+            ValueError: when what is left of the run there was begun with other settings.
+        """
+        path = self.folder / name / 'settings.json'
+        if path.is_file():
+            _compared(path, settings, f'the folder {path.parent}')
+        path.parent.mkdir(exist_ok=True)
+        _write(path, {'settings': settings})
 
     def save(self, name: str, settings: dict[str, Any], result: dict[str, Any]) -> None:
-        temporary = self.folder / f'.{name}.json'
-        temporary.write_text(json.dumps({'settings': settings, **result}, indent=1) + '\n')
-        os.replace(temporary, self.folder / f'{name}.json')
+        _write(self.folder / f'{name}.json', {'settings': settings, **result})
+
+
+def _compared(path: Path, settings: dict[str, Any], what: str) -> dict[str, Any]:
+    try:
+        result = json.loads(path.read_text())
+        differing = {key: (result['settings'][key], value) for key, value in settings.items() if result['settings'].get(key, value) != value}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f'{path} is no result of a run ({type(error).__name__}: {error}): remove it to run it again') from error
+    if differing:
+        changes = ', '.join(f'{key} {old} there and {new} now' for key, (old, new) in differing.items())
+        raise ValueError(f'{path} was made with other settings: {changes}. Choose another folder, or remove {what}')
+    return result
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_name(f'.{path.name}')
+    temporary.write_text(json.dumps(content, indent=1) + '\n')
+    os.replace(temporary, path)
 
 
 def load_paper(path: str | Path, experiment: str) -> dict[str, Any]:

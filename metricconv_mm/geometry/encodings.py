@@ -141,10 +141,10 @@ def check_encoding(encoding: str, drift: str, limits: Limits) -> None:
         raise ValueError(f'unknown {drift=}: choose one of {sorted(DRIFTS)}')
     check_eps_w(limits.eps_w)
     low, high = limits.scale_range
-    if not 0 < low < high:
-        raise ValueError(f'expected scale_range=(low, high) with 0 < low < high, got scale_range={limits.scale_range}')
-    if not (limits.eps_L > 0 and limits.eps > 0):
-        raise ValueError(f'expected eps_L > 0 and eps > 0, got eps_L={limits.eps_L}, eps={limits.eps}')
+    if not 0 < low < high < math.inf:
+        raise ValueError(f'expected scale_range=(low, high) with 0 < low < high, both finite, got scale_range={limits.scale_range}')
+    if not (0 < limits.eps_L < math.inf and 0 < limits.eps < math.inf):
+        raise ValueError(f'expected eps_L > 0 and eps > 0, both finite, got eps_L={limits.eps_L}, eps={limits.eps}')
 
 
 def encode_metric(

@@ -20,6 +20,8 @@ TOLERANCE = 0.01
 CHUNK = 1 << 26
 #: how far heat is expected to get where that is not known before it has flown
 LIKELY_REACH = 7
+#: steps of heat or flow that can still be waited for: the paper takes ten
+MOST_STEPS = 10_000
 
 
 def flow_of(
@@ -37,7 +39,8 @@ def flow_of(
     its Sobel gradient by 16 sqrt(2) n t / spacing, and V by 1 / flow_eps times that: t is chosen to make it TOLERANCE.
 
     Raises:
-        ValueError: for steps that are not positive, times that are negative or not finite, eps <= 0, and windows without a centre.
+        ValueError: for steps that are not positive, times that are negative, not finite or of more than MOST_STEPS steps, eps <= 0, and windows
+            without a centre.
     """
     for name, step, time in (('heat', heat_step, heat_time), ('flow', flow_step, flow_time)):
         if not 0 < step < float('inf'):
@@ -51,16 +54,37 @@ def flow_of(
         raise ValueError(f'expected a spacing of at least 1 pixel, got {spacing=}')
     if window is not None and window != 'auto' and (not isinstance(window, int) or window < 1 or window % 2 == 0):
         raise ValueError(f"expected window as an odd number of pixels, 'auto', or None for the whole image, got {window=}")
+    for name, step, time in (('heat', heat_step, heat_time), ('flow', flow_step, flow_time)):
+        if time / step >= MOST_STEPS + 1:
+            raise ValueError(
+                f'expected at most {MOST_STEPS} steps, got {name}_time / {name}_step = {time / step:.3g}: '
+                f'shorten {name}_time, or lengthen {name}_step'
+            )
     heat_steps, flow_steps = int(heat_time / heat_step + 1e-6), int(flow_time / flow_step + 1e-6)
     threshold = 0.0 if window is None else TOLERANCE * flow_eps * min(cells) / (16 * 2**0.5 * max(heat_steps, 1))
     return Flow(heat_steps, flow_step, flow_steps, flow_eps, threshold, cells, window if isinstance(window, int) else None)
 
 
+def check_stencil(scale: float, eps: float) -> None:
+    """Raise ValueError unless the samples before the flow are a ball, ``scale`` times as large, of norms that ``eps`` is added to."""
+    if not (0 <= scale < math.inf and 0 <= eps < math.inf):
+        raise ValueError(f'expected stencil_scale >= 0 and eps >= 0, both finite, got stencil_scale={scale}, {eps=}')
+
+
 def check_field(metric: Tensor) -> None:
-    """Raise ValueError unless ``metric`` is ``Tensor[N, 5, H, W]`` and positive where it is not NaN."""
+    """Raise ValueError unless ``metric`` is ``Tensor[N, 5, H, W]`` and positive where it is finite."""
     check_metric(metric)
     if metric.dim() != 4:
         raise ValueError(f'expected metric [N, 5, H, W], got metric.shape={tuple(metric.shape)}')
+    m_xx, m_xy, m_yy = metric.detach().unbind(1)[:3]
+    # as far as rounding lets one tell
+    definite = (m_xx > 0) & (m_yy > 0) & (m_xy.abs() <= 1.001 * m_xx.abs().sqrt() * m_yy.abs().sqrt())
+    indefinite = ~definite & metric.detach().isfinite().all(1)
+    if indefinite.any():
+        raise ValueError(
+            f'expected a positive metric, m_xx > 0, m_yy > 0 and m_xy^2 < m_xx m_yy everywhere, got one that is not at {int(indefinite.sum())} of '
+            f'{indefinite.numel()} pixels: see geometry.is_positive'
+        )
     norm = drift_norm(metric.detach())
     if (norm >= 1).any():
         raise ValueError(
@@ -171,6 +195,7 @@ def geodesic_ball(
             with the smallest that fits (:func:`geodesic_window`).
     """
     flow = flow_of(heat_step, heat_time, flow_step, flow_time, flow_eps, spacing, window)
+    check_stencil(stencil_scale, eps)
     check_field(metric)
     reference = reference_support(support, kernel_size, device=metric.device, dtype=metric.dtype)
     samples = stencil_scale * scale_to_ball(metric, reference, eps)

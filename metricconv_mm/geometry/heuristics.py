@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from .metrics import drift_norm, from_eigen, unit_vector
+from .metrics import anisotropy as shape_of
+from .metrics import drift_norm, from_eigen, is_positive, unit_vector
 from .norms import norm_named
 
 ELONGATIONS = ('edge', 'gradient', 'none')
@@ -47,9 +48,10 @@ def gradient_metric(
         ``Tensor[N, 5, H, W]``.
 
     Raises:
-        ValueError: for an image that is not [N, C, H, W], unknown names, tau outside [0, 1), iota <= 0, or a negative anisotropy.
+        ValueError: for an image that is not [N, C, H, W] or has no pixel, unknown names, tau outside [0, 1), iota <= 0, a negative anisotropy or eps,
+            and constants or pixels so large or small that the metric is not positive in the image's dtype. NaN passes through.
     """
-    if image.dim() != 4 or not image.is_floating_point():
+    if image.dim() != 4 or 0 in image.shape[1:] or not image.is_floating_point():
         raise ValueError(f'expected a floating point image [N, C, H, W], got image.shape={tuple(image.shape)}, image.dtype={image.dtype}')
     if elongate not in ELONGATIONS:
         raise ValueError(f'unknown {elongate=}: choose one of {ELONGATIONS}')
@@ -57,8 +59,8 @@ def gradient_metric(
         raise ValueError(f'unknown {drift=}: choose one of {DRIFT_DIRECTIONS}')
     if not 0 <= tau < 1:
         raise ValueError(f'expected 0 <= tau < 1, the asymmetry of the metric, got {tau=}')
-    if not (iota > 0 and anisotropy >= 0):
-        raise ValueError(f'expected iota > 0 and anisotropy >= 0, got {iota=}, {anisotropy=}')
+    if not (0 < iota < math.inf and 0 <= anisotropy < math.inf and eps >= 0):
+        raise ValueError(f'expected iota > 0 and anisotropy >= 0, both finite, and eps >= 0, got {iota=}, {anisotropy=}, {eps=}')
     g_x, g_y = sobel(image.mean(1, keepdim=True))
     squares = g_x * g_x + g_y * g_y
     flat = squares == 0
@@ -74,10 +76,18 @@ def gradient_metric(
             along, across = across, along
     matrix = from_eigen(*unit_vector(g_x, g_y, torch.finfo(image.dtype).tiny), along, across)
     if tau == 0:
-        return torch.cat([matrix, torch.zeros_like(matrix[:, :2])], 1)
-    direction = torch.stack([g_x, g_y] if drift == 'gradient' else [-g_y, g_x], 1) / largest.unsqueeze(1)
-    norm = drift_norm(torch.cat([matrix, direction], 1)).unsqueeze(1)
-    return torch.cat([matrix, tau * direction / (norm + eps)], 1)
+        metric = torch.cat([matrix, torch.zeros_like(matrix[:, :2])], 1)
+    else:
+        direction = torch.stack([g_x, g_y] if drift == 'gradient' else [-g_y, g_x], 1) / largest.unsqueeze(1)
+        norm = drift_norm(torch.cat([matrix, direction], 1)).unsqueeze(1)
+        metric = torch.cat([matrix, tau * direction / (norm + eps)], 1)
+    # the shape is 0 where a determinant has overflowed
+    if image.isfinite().all() and not (is_positive(metric) & (shape_of(metric) > 0)).all():
+        raise ValueError(
+            f'{iota=}, {anisotropy=} and {tau=} make a metric of this image that {image.dtype} does not hold as a positive one: '
+            'choose less extreme ones, or float64'
+        )
+    return metric
 
 
 def shaped_metric(

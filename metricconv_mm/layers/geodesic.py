@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import functional
-from ..geometry.geodesic import flow_of
+from ..geometry.geodesic import check_stencil, flow_of
 from ..geometry.supports import Size2
 from .adaptive import IntPair
 from .metric import MetricConv2d
@@ -62,6 +62,7 @@ class GeodesicConv2d(MetricConv2d):
         self.times = {'heat_step': heat_step, 'heat_time': heat_time, 'flow_step': flow_step, 'flow_time': flow_time}
         self.stencil_scale, self.flow_eps, self.window = stencil_scale, flow_eps, window
         flow_of(heat_step, heat_time, flow_step, flow_time, flow_eps, window=window)
+        check_stencil(stencil_scale, metric.get('eps', 0.0))
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, padding_mode, **metric)
         if self.norm != 'randers':
             raise ValueError(

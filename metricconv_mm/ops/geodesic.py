@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..geometry.geodesic import check_field, chunks, field_kernels, flow_rows, flow_samples
+from ..geometry.geodesic import check_field, check_stencil, chunks, field_kernels, flow_rows, flow_samples
 from ..geometry.heat import Flow
 from ..geometry.tangent import scale_to_ball
 
@@ -38,6 +38,7 @@ class GeodesicCall:
 
     def check(self) -> GeodesicCall:
         """Raise ValueError or TypeError, naming what was expected and what came; return the call itself."""
+        check_stencil(self.scale, self.eps)
         metric, reference = self.metric, self.reference
         if metric.dtype not in (torch.float32, torch.float64):
             raise TypeError(f'{self.operator}: expected metric in float32 or float64, got {metric.dtype=}')

@@ -6,7 +6,7 @@ from .curves import draw_curves, group_seeds, read_scalars, short_names
 from .images import displayable, draw_panels, read_image, read_picture
 from .learning import draw_learning, draw_range_test
 from .norms import draw_norms
-from .pictures import pixels, save_figure
+from .pictures import check_figure, pixels, save_figure
 from .scores import Point, draw_scores
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     'ClassActivation',
     'Point',
     'balls_over',
+    'check_figure',
     'class_activation',
     'displayable',
     'draw_balls',

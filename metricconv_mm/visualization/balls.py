@@ -84,7 +84,13 @@ def draw_balls(image: np.ndarray, balls: list[LayerBalls], *, every: int = 3, co
         image: ``[H, W]`` or ``[H, W, 3]``, uint8 or in [0, 1].
         balls: from :func:`layer_balls`.
         every: draw the ball of every so many output pixels along each axis.
+
+    Raises:
+        ValueError: for samples that are not finite, as those of a model whose training has diverged.
     """
+    broken = [layer.name for layer in balls if not np.isfinite(layer.samples).all()]
+    if broken:
+        raise ValueError(f'the samples of {", ".join(broken)} are not all finite: the model holds NaN or infinity, take an earlier checkpoint')
     columns = min(columns, len(balls))
     rows = -(-len(balls) // columns)
     figure = Figure(figsize=(3.4 * columns, 3.6 * rows), layout='constrained')

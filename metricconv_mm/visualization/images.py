@@ -60,10 +60,14 @@ def _as_float(picture: Image.Image, path: Path) -> Tensor:
     if picture.mode in SIXTEEN_BITS:
         levels = np.asarray(picture).astype(np.float64)
         if levels.size and not 0 <= levels.min() <= levels.max() <= 65535:
-            raise ValueError(f'{path}: expected grey levels of 16 bits, 0 to 65535, got {levels.min():g} to {levels.max():g}')
+            raise ValueError(f'{path}: expected grey levels of 16 bits, 0 to 65535, got {levels.min():g} to {levels.max():g}: rescale them')
         return torch.from_numpy((levels / 65535).astype(np.float32))[None]
     if picture.mode == 'F':
         levels = np.asarray(picture)
+        if not np.isfinite(levels).all():
+            raise ValueError(
+                f'{path} has {(~np.isfinite(levels)).sum()} pixels that are NaN or infinite: expected grey levels in [0, 1], replace them'
+            )
         if levels.size and not (levels.min() >= 0 and levels.max() <= 1):
             raise ValueError(f'{path}: expected floating point grey levels in [0, 1], got {levels.min():g} to {levels.max():g}: rescale them')
         return torch.from_numpy(levels.astype(np.float32))[None]

@@ -6,7 +6,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..geometry import METRICS, NORMS, drift_norm, tangent_ball
+from ..geometry import METRICS, NORMS, drift_norm, is_positive, tangent_ball
 
 #: ||w||_{M^-1} of the balls, as far as the limit of their norm allows
 ASYMMETRIES = (0.0, 0.25, 0.49, 0.7)
@@ -18,7 +18,16 @@ def draw_norms(matrix: Tensor, direction: Tensor) -> Figure:
     Args:
         matrix: ``Tensor[3]``, m_xx, m_xy, m_yy, positive definite.
         direction: ``Tensor[2]``, w up to its length.
+
+    Raises:
+        ValueError: for a matrix that is not positive definite, or no direction.
     """
+    if not (is_positive(torch.cat([matrix, 0 * matrix[:2]]).double().view(5, 1, 1)).all() and (matrix[0] * matrix[2]).isfinite()):
+        raise ValueError(f'expected a positive definite matrix (xx, xy, yy), xx > 0 and xx yy > xy^2, got {matrix.tolist()}')
+    if not (direction.isfinite().all() and direction.any()):
+        raise ValueError(f'expected a direction (x, y) other than (0, 0), got {direction.tolist()}')
+    # neither its square nor its length may overflow
+    direction = direction / direction.abs().max()
     figure = Figure(figsize=(3.1 * len(METRICS), 3.4), layout='constrained')
     balls = [(name, _balls(name, matrix, direction)) for name in METRICS]
     reach = 1.08 * max(ball.abs().max().item() for _, drawn in balls for _, ball in drawn)

@@ -95,3 +95,6 @@ def test_unknown_filters_and_shapes_are_refused(scene):
         list(apply_filters(scene, Settings(), ['box']))
     with pytest.raises(ValueError, match=r'expected a floating point image \[C, H, W\]'):
         list(apply_filters(scene[0], Settings()))
+    for image in (scene[:, :0], scene.where(scene < 0.9, torch.nan), scene / 0):
+        with pytest.raises(ValueError, match='at least one pixel, all finite'):
+            list(apply_filters(image, Settings(), ['standard']))

@@ -23,6 +23,21 @@ def test_a_run_with_other_settings_is_not_taken_for_this_one(tmp_path):
         results.load('run', {'lr': 2.0, 'epochs': 3})
 
 
+def test_settings_that_were_not_recorded_are_not_compared(tmp_path):
+    results = Results(tmp_path)
+    results.save('run', {'lr': 1.0}, {'mse': 0.5})
+    assert results.load('run', {'lr': 1.0, 'image': 'abc'})['mse'] == 0.5
+
+
+def test_a_run_that_was_stopped_goes_on_with_its_own_settings_alone(tmp_path):
+    results = Results(tmp_path)
+    results.begin('run', {'lr': 1.0})
+    results.begin('run', {'lr': 1.0})
+    with pytest.raises(ValueError, match=f'lr 1.0 there and 2.0 now. Choose another folder, or remove the folder {tmp_path}/run'):
+        results.begin('run', {'lr': 2.0})
+    assert results.load('run', {'lr': 2.0}) is None, 'a run that was begun is not finished'
+
+
 @pytest.mark.parametrize('content', ['', '{"mse": 1', '[]', '{"mse": 1}'])
 def test_a_broken_result_is_named(tmp_path, content):
     (tmp_path / 'run.json').write_text(content)

@@ -211,6 +211,20 @@ def test_nan_reaches_no_further_than_its_window(random_metric):
     torch.testing.assert_close(samples[1, :, :, side:], expected[1, :, :, side:])
 
 
+@pytest.mark.parametrize('matrix', [[0.0, 0.0, 0.0], [-1.0, 0.0, -1.0], [1.0, 2.0, 1.0], [1.0, 0.0, -1.0]])
+def test_matrices_that_are_not_definite_are_refused(matrix):
+    metric = constant([1.0, 0, 1.0, 0, 0], 3, 3)
+    metric[0, :3, 1, 2] = torch.tensor(matrix)
+    with pytest.raises(ValueError, match='expected a positive metric, m_xx > 0.* not at 1 of 9 pixels'):
+        geodesic_ball(metric, 3, **TIMES)
+
+
+def test_nan_is_not_hidden():
+    metric = constant([1.0, 0, 1.0, 0, 0], 3, 3)
+    metric[0, 0, 1, 2] = math.nan
+    assert geodesic_ball(metric, 3, **TIMES)[..., 1, 2].isnan().any()
+
+
 @pytest.mark.parametrize('norm', [1.0, 1.5])
 def test_drifts_that_are_too_long_are_refused(norm):
     metric = constant([1.0, 0, 1.0, norm, 0], 3, 3)
@@ -238,6 +252,15 @@ ERRORS = {
     'window by name': (torch.ones(1, 5, 2, 2), {'window': 'all'}, "got window='all'"),
     'spacing': (torch.ones(1, 5, 2, 2), {'spacing': 0}, 'expected a spacing of at least 1 pixel, got spacing=0'),
     'support': (torch.ones(1, 5, 2, 2), {'support': 'star'}, "unknown support='star'"),
+    'heat steps': (
+        torch.ones(1, 5, 2, 2),
+        {'heat_step': 1e-30},
+        'at most 10000 steps, got heat_time / heat_step = .*: shorten heat_time, or lengthen heat_step',
+    ),
+    'flow steps': (torch.ones(1, 5, 2, 2), {'flow_time': 1e9}, 'at most 10000 steps, got flow_time / flow_step'),
+    'negative stencil': (torch.ones(1, 5, 2, 2), {'stencil_scale': -1.0}, 'expected stencil_scale >= 0 .*got stencil_scale=-1.0'),
+    'endless stencil': (torch.ones(1, 5, 2, 2), {'stencil_scale': math.inf}, 'both finite, got stencil_scale=inf'),
+    'eps': (torch.ones(1, 5, 2, 2), {'eps': math.nan}, 'got .*eps=nan'),
 }
 
 

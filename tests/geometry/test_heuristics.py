@@ -134,8 +134,16 @@ def test_nan_is_not_hidden():
         (None, {'drift': 'none'}, r"unknown drift='none': choose one of \('edge', 'gradient'\)"),
         (None, {'tau': 1.0}, 'expected 0 <= tau < 1.*got tau=1.0'),
         (None, {'tau': -0.1}, 'expected 0 <= tau < 1.*got tau=-0.1'),
-        (None, {'iota': 0.0}, 'expected iota > 0 and anisotropy >= 0, got iota=0.0'),
-        (None, {'anisotropy': -1.0}, 'expected iota > 0 and anisotropy >= 0, got .*anisotropy=-1.0'),
+        (None, {'iota': 0.0}, 'expected iota > 0 and anisotropy >= 0.*got iota=0.0'),
+        (None, {'iota': math.inf}, 'both finite.*got iota=inf'),
+        (None, {'anisotropy': -1.0}, 'expected iota > 0 and anisotropy >= 0.*got .*anisotropy=-1.0'),
+        (None, {'anisotropy': math.nan}, 'got .*anisotropy=nan'),
+        (None, {'eps': -1.0}, 'eps >= 0, got .*eps=-1.0'),
+        (torch.ones(1, 1, 0, 5), {}, r'got image\.shape=\(1, 1, 0, 5\)'),
+        (torch.ones(1, 0, 5, 5), {}, r'got image\.shape=\(1, 0, 5, 5\)'),
+        *((None, options, 'torch.float32 does not hold .* choose less extreme') for options in ({'iota': 1e30}, {'iota': 1e-30, 'tau': 0.5})),
+        (None, {'anisotropy': 1e30}, 'torch.float32 does not hold .* choose less extreme'),
+        (1e30 * torch.eye(5)[None, None], {'tau': 0.5}, 'torch.float32 does not hold'),
     ],
 )
 def test_errors_say_what_fits(image, options, words):

@@ -1,5 +1,6 @@
 """Data that are missing or of other classes, and checkpoints that cannot be resumed from: each says what came and what to do."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,14 @@ def test_a_named_checkpoint_that_is_cut_short_is_refused_and_another_named(work)
     with pytest.raises(SystemExit, match=f'{work}/epoch_3.pth cannot be read, perhaps because it is cut short .*Resume from {work}/epoch_2.pth'):
         resumed(work, str(work / 'epoch_3.pth'))
     assert resumed(work, str(work / 'epoch_1.pth')) == str(work / 'epoch_1.pth')
+
+
+def test_checkpoints_of_the_same_moment_are_told_apart_by_their_numbers(work):
+    for epoch in (9, 10):
+        (work / f'epoch_{epoch}.pth').write_bytes((work / 'epoch_1.pth').read_bytes())
+    for path in work.glob('*.pth'):
+        os.utime(path, ns=(10**18, 10**18))
+    assert resumed(work) == str(work / 'epoch_10.pth')
 
 
 def test_other_files_are_no_checkpoints_to_resume_from(work, capsys):

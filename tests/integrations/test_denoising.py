@@ -2,6 +2,8 @@
 
 import json
 import re
+import runpy
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -185,3 +187,52 @@ def test_a_table_is_trained_and_a_second_run_trains_nothing(run_tool, image_fold
 def test_missing_data_is_said(run_tool, tmp_path):
     output = run_tool('tools/denoising_table.py', 'voc2012', '--data-root', tmp_path / 'none', '--out', tmp_path, '--methods', 'deform', fails=True)
     assert 'no list of images' in output and 'docs/denoising.md' in output and not list(tmp_path.glob('*.json'))
+
+
+@pytest.fixture
+def table(monkeypatch, capsys, image_folder, tmp_path):
+    """A function that trains one cell of the table in this process; returns what it printed, or the message that it ended with."""
+
+    def train(*arguments, fails=False):
+        command = ['--data-root', image_folder, '--methods', 'metric-0.1', '--kernels', 'learnt', '--kernel-sizes', 5, '--sigmas', 0.3, '--crop', 8]
+        monkeypatch.setattr(sys, 'argv', ['denoising_table.py', 'bsds300', *map(str, [*command, '--out', tmp_path / 'out', *arguments])])
+        if not fails:
+            runpy.run_path(str(ROOT / 'tools/denoising_table.py'), run_name='__main__')
+            return capsys.readouterr().out
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / 'tools/denoising_table.py'), run_name='__main__')
+        return str(ended.value.code)
+
+    return train
+
+
+def test_a_run_that_was_stopped_goes_on_as_it_began_or_not_at_all(table, tmp_path):
+    table('--epochs', 10)
+    (result,) = (tmp_path / 'out').glob('*.json')
+    (checkpoint,) = (tmp_path / 'out').glob('*/epoch_10.pth')
+    result.unlink()
+    assert 'made with other settings: lr 0.1 there and 0.5 now' in table('--epochs', 10, '--lr', 0.5, fails=True)
+    table('--epochs', 10)
+    result.unlink()
+    # as killed in the middle of writing it
+    checkpoint.write_bytes(checkpoint.read_bytes()[:300])
+    assert 'holds no checkpoint to go on from' in table('--epochs', 10, fails=True)
+
+
+def test_training_that_diverges_at_its_last_step_is_said(table, tmp_path):
+    assert 'diverged in epoch 1' in table('--epochs', 1, '--lr', 1e30)
+    result = json.loads(next((tmp_path / 'out').glob('*.json')).read_text())
+    assert result['mse'] is None and result['diverged_in_epoch'] == 1
+
+
+@pytest.mark.parametrize('rate', ['nan', 'inf', 0, -1])
+def test_rates_that_are_none_are_refused(table, rate):
+    assert '--lr: expected a learning rate above 0' in table('--lr', rate, fails=True)
+
+
+def test_an_interruption_is_said_even_where_mmengine_takes_it_for_a_wrong_config(table, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', interrupted)
+    assert 'interrupted: the same command goes on' in table('--epochs', 1, fails=True)

@@ -64,11 +64,15 @@ def test_filters_are_compared_and_drawn(run_here, picture, tmp_path):
         (['PICTURE', '--balls', '3,99'], r'pixels (row, column) of an image of 24 x 30'),
         (['PICTURE', '--balls', '3'], 'expected ROW,COLUMN'),
         (['none.png'], 'give the path of an image file'),
+        (['PICTURE', '--sigma', '1e30'], 'from 0 to 1e+06'),
+        (['PICTURE', '--seed', 2**64], 'a seed of 64 bits'),
+        (['PICTURE', '--iota', '1e30'], 'choose less extreme ones'),
+        (['PICTURE', '--out', 'filtered'], 'expected a file that ends in one of'),
     ],
 )
 def test_what_cannot_be_filtered_is_said(run_here, picture, tmp_path, arguments, message):
     arguments = [picture if argument == 'PICTURE' else argument for argument in arguments]
-    output = run_here('tools/filter_image.py', *arguments, '--out', tmp_path / 'f.png', '--balls-out', tmp_path / 'b.png', fails=True)
+    output = run_here('tools/filter_image.py', '--out', tmp_path / 'f.png', '--balls-out', tmp_path / 'b.png', *arguments, fails=True)
     assert message in output and not (tmp_path / 'f.png').exists()
 
 
@@ -87,3 +91,77 @@ def test_learning_on_an_image_skips_what_is_done(run_here, picture, tmp_path):
     # nothing is learnt before everything that was asked for is known to be possible
     output = run_here(*command, 'deform', '--out', tmp_path / 'new', '--kernel-sizes', 5, 7, fails=True)
     assert 'no learning rate for deform, sigma 0.3 and kernel size 7' in output and not list((tmp_path / 'new').glob('*.json'))
+
+
+@pytest.fixture
+def one_cell(run_here, picture, tmp_path):
+    """A function that learns one cell of the table into a folder."""
+
+    def learn(*arguments, image=picture, **kwargs):
+        command = ['--sigmas', 0.3, '--kernel-sizes', 5, '--iterations', 2, '--methods', 'metric-0.1', '--out', tmp_path / 'out', *arguments]
+        return run_here('tools/learn_image.py', image, *command, **kwargs)
+
+    return learn
+
+
+def test_another_image_of_the_same_size_is_not_taken_for_this_one(one_cell, picture, tmp_path):
+    one_cell()
+    Image.open(picture).rotate(180).save(tmp_path / 'other.png')
+    assert 'made with other settings: image' in one_cell(image=tmp_path / 'other.png', fails=True)
+
+
+def test_pictures_of_a_run_that_are_lost_are_made_again(one_cell, tmp_path):
+    first = one_cell()
+    (pictures,) = (tmp_path / 'out').glob('*.pt')
+    pictures.write_bytes(pictures.read_bytes()[:100])
+    assert f'{pictures} holds no pictures of a run' in one_cell(fails=True)
+    pictures.unlink()
+    assert one_cell() == first and pictures.is_file()
+
+
+def test_learning_that_cannot_be_is_refused_before_it_starts(one_cell, tmp_path):
+    for options, message in ((['--kernel-sizes', 5, 4, '--lr', 1], 'odd kernel size'), (['--seed', 2**64], 'a seed of 64 bits')):
+        assert message in one_cell(*options, fails=True)
+    (tmp_path / 'file').write_text('')
+    assert 'choose another one' in one_cell('--out', tmp_path / 'file', fails=True)
+    assert not list(tmp_path.glob('**/*.json'))
+
+
+def test_learning_that_diverges_keeps_the_last_finite_values(one_cell, tmp_path):
+    assert 'diverged after 1 iterations' in one_cell('--lr', 1e30)
+    (path,) = (tmp_path / 'out').glob('*.json')
+    result = json.loads(path.read_text())
+    assert np.isfinite([result['train_mse'], result['test_mse'], *result['train']]).all()
+
+
+def test_an_interruption_is_said_and_the_same_command_goes_on(one_cell, monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr('metricconv_mm.denoising.learn', interrupted)
+        assert 'interrupted: the same command goes on' in one_cell(fails=True)
+    assert 'tables: ' in one_cell()
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--matrix', 1, 2, 1], 'positive definite matrix'),
+        (['--matrix', 'nan', 0, 1], 'positive definite matrix'),
+        (['--matrix', 1e300, 0, 1e300], 'positive definite matrix'),
+        (['--drift', 0, 0], 'expected a direction'),
+        (['--drift', 'nan', 0], 'expected a direction'),
+        (['--out', 'norms.xyz'], 'expected a file that ends in one of'),
+    ],
+)
+def test_norms_that_cannot_be_drawn_are_said(run_here, tmp_path, arguments, message):
+    assert message in run_here('tools/draw_norms.py', '--out', tmp_path / 'norms.png', *arguments, fails=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_directions_of_any_length_draw_the_same_norms(run_here, tmp_path):
+    for index, length in enumerate((1, 1e-300, 1e300)):
+        run_here('tools/draw_norms.py', '--drift', length, 0, '--out', tmp_path / f'{index}.png')
+    first, *others = (np.asarray(Image.open(tmp_path / f'{index}.png')) for index in range(3))
+    assert all(map(np.array_equal, [first, first], others))

@@ -136,7 +136,7 @@ def test_balls_are_drawn_over_any_picture(models, picture, call, tmp_path):
         (['--image', 'none.png'], "no picture 'none.png'"),
         (['--image', __file__], 'is no picture that Pillow can read'),
         (['--index', 99], 'image 99: the test set has images 0 to 31'),
-        (['--size', 12], '--size: expected one or two positive numbers, and --image'),
+        (['--size', 12], '--size: expected one or two numbers from 1 to 10000, and --image'),
         (['--layers', 'conv9'], "got ['conv9']"),
     ],
 )

@@ -1,4 +1,5 @@
 import math
+import runpy
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_a_loss_that_only_grows_suggests_nothing(loader):
 
 def test_what_cannot_be_tested_is_refused(loader):
     model = Parabola()
-    for low, high in ((0, 1), (1, 1), (2, 1), (1, math.inf)):
+    for low, high in ((0, 1), (1, 1), (2, 1), (1, 1e300), (1, math.inf)):
         with pytest.raises(ValueError, match='0 < low < high'):
             range_test(model, loader, optimiser(model), low, high)
     with pytest.raises(ValueError, match='at least 3 iterations'):
@@ -94,3 +95,21 @@ def test_any_config_can_be_tested(run_tool, image_folder, tmp_path):
     )  # fmt: skip
     assert 'suggestion: ' in output or 'no suggestion' in output
     assert [path.name for path in tmp_path.iterdir()] == ['lr.png'] and (tmp_path / 'lr.png').read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        ((CONFIG.with_suffix('.md'),), 'no config'),
+        ((CONFIG.parent / 'paper.json', '--out', 'lr'), 'names no picture'),
+        ((Path(__file__).parents[2] / 'README.md',), 'README.md is no config: expected a file that ends in one of .py'),
+        ((CONFIG, '--cfg-options', 'model.kernel_size=4'), 'expected an odd kernel size'),
+        ((CONFIG, '--cfg-options', 'train_dataloader.dataset.data_root=/no/such'), 'no folder of images'),
+    ],
+)
+def test_what_is_no_config_is_said(monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('sys.argv', ['lr_finder.py', *map(str, arguments)])
+    with pytest.raises(SystemExit, match=message):
+        runpy.run_path(str(Path(__file__).parents[2] / 'tools/lr_finder.py'), run_name='__main__')
+    assert not list(tmp_path.iterdir())

@@ -86,6 +86,8 @@ def test_heat_that_leaves_the_window_says_which_would_do(stir):
     [
         ({'heat_step': 0.0}, 'expected heat_step > 0, got heat_step=0.0'),
         ({'flow_time': -1.0}, 'expected flow_time >= 0'),
+        ({'heat_step': 1e-9}, 'at most 10000 steps'),
+        ({'stencil_scale': -1.0}, 'expected stencil_scale >= 0'),
         ({'flow_eps': 0.0}, 'expected flow_eps > 0'),
         ({'window': 4}, 'expected window as an odd number of pixels'),
         ({'support': 'star'}, "unknown support='star'"),

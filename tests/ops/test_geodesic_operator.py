@@ -188,5 +188,7 @@ def test_errors_say_what_fits(device):
         geodesic_ball(torch.ones(1, 4, 2, 2, device=device), 3, **TIMES)
     with pytest.raises(TypeError, match=r'expected metric in float32 or float64, got metric.dtype=torch.bfloat16'):
         geodesic_ball(torch.ones(1, 5, 2, 2, dtype=torch.bfloat16, device=device), 3, **TIMES)
+    with pytest.raises(ValueError, match='expected stencil_scale >= 0'):
+        geodesic_ball(torch.ones(1, 5, 2, 2, device=device), 3, stencil_scale=math.nan, **TIMES)
     with pytest.raises(ValueError, match=r'expected weight \[C_out, C_in / groups, rows, columns\]'):
         geodesic_conv2d(torch.ones(1, 1, 2, 2), torch.ones(1, 5, 2, 2), torch.ones(3, 3), **TIMES)

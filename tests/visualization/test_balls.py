@@ -60,3 +60,10 @@ def test_drawing_has_a_panel_a_layer_and_leaves_the_mode(model, tmp_path):
 def test_unknown_layers_are_refused_with_the_known_ones(model):
     with pytest.raises(ValueError, match=r"\['0', '2'\]"):
         layer_balls(model, torch.randn(1, 3, 9, 9), ['0', 'conv'])
+
+
+def test_a_model_that_has_diverged_is_not_drawn(model):
+    with torch.no_grad():
+        model[2].predictor.bias[3] = np.nan
+    with pytest.raises(ValueError, match='the samples of 2 are not all finite: .* take an earlier checkpoint'):
+        draw_balls(np.zeros((9, 11)), layer_balls(model, torch.randn(1, 3, 9, 11)))

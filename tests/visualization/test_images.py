@@ -49,7 +49,10 @@ def test_what_is_transparent_shows_white(save):
     assert read_image(save(grey)).tolist() == [[[0, 1]]]
 
 
-@pytest.mark.parametrize(('mode', 'channels'), [('P', 3), ('CMYK', 3), ('1', 1), ('YCbCr', 3)])
+broken_before_13 = pytest.mark.skipif(int(Image.__version__.split('.')[0]) < 13, reason='Pillow before 13 cannot read the YCbCr TIFF that it writes')
+
+
+@pytest.mark.parametrize(('mode', 'channels'), [('P', 3), ('CMYK', 3), ('1', 1), ('LAB', 3), pytest.param('YCbCr', 3, marks=broken_before_13)])
 def test_other_modes_become_grey_or_colour(save, levels, mode, channels):
     image = read_image(save(Image.fromarray(levels).convert(mode), 'image.tif' if mode != 'P' else 'image.png'))
     assert image.shape == (channels, 5, 7) and 0 <= image.min() < image.max() <= 1
@@ -91,8 +94,8 @@ def test_what_is_missing_or_a_folder_is_said(tmp_path):
 
 def test_floating_point_must_be_in_range(save):
     assert read_image(save(Image.fromarray(np.float32([[0.25, 1.0]])), 'image.tif')).tolist() == [[[0.25, 1.0]]]
-    for bad in ([[0.0, 255.0]], [[np.nan, 0.5]]):
-        with pytest.raises(ValueError, match='rescale them'):
+    for bad, message in (([[0.0, 255.0]], 'rescale them'), ([[np.nan, 0.5]], 'replace them')):
+        with pytest.raises(ValueError, match=message):
             read_image(save(Image.fromarray(np.float32(bad)), 'image.tif'))
 
 

@@ -6,7 +6,7 @@ pytest.importorskip('PIL')
 from matplotlib.figure import Figure
 from PIL import Image
 
-from metricconv_mm.visualization import read_picture, save_figure
+from metricconv_mm.visualization import check_figure, read_picture, save_figure
 
 
 @pytest.fixture
@@ -65,12 +65,24 @@ def test_what_is_no_picture_is_refused(colours, tmp_path):
         read_picture(tmp_path / 'cut.jpg')
     for name, levels in (('float.tif', colours[..., 0].astype(np.float32)), ('long.tif', 10000 * colours[..., 0].astype(np.int32))):
         Image.fromarray(levels).save(tmp_path / name)
-        with pytest.raises(ValueError, match='expected (floating point grey levels in|grey levels of 16 bits)'):
+        with pytest.raises(ValueError, match='expected (floating point grey levels in|grey levels of 16 bits).* rescale them'):
             read_picture(tmp_path / name)
+    Image.fromarray(np.array([[0.5, np.nan], [np.inf, 0.1]], np.float32)).save(tmp_path / 'nan.tif')
+    with pytest.raises(ValueError, match='nan.tif has 2 pixels that are NaN or infinite'):
+        read_picture(tmp_path / 'nan.tif')
 
 
 def test_figures_make_their_folder_and_refuse_unknown_formats(tmp_path):
     save_figure(Figure(), tmp_path / 'new' / 'figure.png')
     assert (tmp_path / 'new' / 'figure.png').read_bytes().startswith(b'\x89PNG')
-    with pytest.raises(ValueError, match=r'xyz.*png'):
-        save_figure(Figure(), tmp_path / 'figure.xyz')
+    for name in ('figure.xyz', 'figure', ''):
+        with pytest.raises(ValueError, match=rf'{name}.*png'):
+            save_figure(Figure(), tmp_path / name)
+
+
+def test_places_that_cannot_hold_a_figure_show_before_the_work(tmp_path):
+    (tmp_path / 'folder.png').mkdir()
+    (tmp_path / 'file').write_text('')
+    for place, reason in (('folder.png', 'it is a folder'), ('file/figure.png', 'choose another place')):
+        with pytest.raises(ValueError, match=f'no picture can be written to .*{reason}'):
+            check_figure(tmp_path / place)

@@ -18,6 +18,7 @@ from torch import nn
 from .compat import prepare_distributed_cpu
 from .hooks.checkpoints import last_good_checkpoint, unusable_checkpoint
 
+CONFIG_SUFFIXES = ('.py', '.json', '.yaml', '.yml')
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
@@ -31,12 +32,19 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
+def read_config(path: str) -> Config:
+    """A config file; exits with a message if there is none, or it is something else."""
+    if not Path(path).is_file():
+        sys.exit(f'no config {path!r}: see configs/ for those of this project')
+    if Path(path).suffix not in CONFIG_SUFFIXES:
+        sys.exit(f'{path} is no config: expected a file that ends in one of {", ".join(CONFIG_SUFFIXES)}')
+    return Config.fromfile(path)
+
+
 def load_config(args: argparse.Namespace) -> Config:
     """The config with the common options merged in; exits with a message if there is no such file."""
-    if not Path(args.config).is_file():
-        sys.exit(f'no config {args.config!r}: see configs/ for those of this project')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -88,7 +96,7 @@ def choose_resumed(cfg: Config) -> Config:
         print(f'--resume: training goes on from {good}')
         cfg.load_from = str(good)
     elif latest is not None:
-        sys.exit(f'--resume: {folder} holds no checkpoint to go on from: train again from the start, in another --work-dir')
+        sys.exit(f'--resume: {folder} holds no checkpoint to go on from: to train again from the start, remove it or choose another folder')
     return cfg
 
 

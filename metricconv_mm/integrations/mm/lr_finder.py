@@ -50,8 +50,8 @@ def range_test(
         ValueError: for rates that are not 0 < low < high, fewer than three iterations, or a loader without batches.
         FloatingPointError: when the loss is not finite at the lowest rate.
     """
-    if not 0 < low < high < math.inf:
-        raise ValueError(f'expected learning rates 0 < low < high, got {low=}, {high=}')
+    if not 0 < low < high < torch.finfo(torch.float32).max:
+        raise ValueError(f'expected learning rates 0 < low < high, as far as float32 goes, got {low=}, {high=}')
     if iterations < 3:
         raise ValueError(f'expected at least 3 iterations, to see the loss fall, got {iterations=}')
     groups = [group for optimizer in optimizers(optim_wrapper) for group in optimizer.param_groups]

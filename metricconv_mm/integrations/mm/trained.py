@@ -20,10 +20,9 @@ from . import launch
 
 def load_trained(config: str, checkpoint: str) -> tuple[Config, nn.Module]:
     """The config and its model with the weights of ``checkpoint``; exits with a message when they are missing or do not belong together."""
-    for kind, path in (('config', config), ('checkpoint', checkpoint)):
-        if not Path(path).is_file():
-            sys.exit(f'no {kind} {path!r}')
-    cfg = Config.fromfile(config)
+    cfg = launch.read_config(config)
+    if not Path(checkpoint).is_file():
+        sys.exit(f'no checkpoint {checkpoint!r}')
     model = build(cfg)
     launch.require_own_checkpoint(model, checkpoint)
     load_checkpoint(model, checkpoint, map_location='cpu', logger='silent')

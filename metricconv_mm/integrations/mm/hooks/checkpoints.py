@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -108,12 +109,17 @@ def last_good_checkpoint(folder: Path) -> tuple[Path | None, list[tuple[Path, st
     unusable: list[tuple[Path, str]] = []
     # the best so far come without the optimizer: one cannot resume from them
     paths = [path for path in folder.glob('*.pth') if not path.name.startswith('best_')]
-    for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
+    for path in sorted(paths, key=_age, reverse=True):
         reason = unusable_checkpoint(path)
         if not reason:
             return path, unusable
         unusable.append((path, reason))
     return None, unusable
+
+
+def _age(path: Path) -> tuple[int, list[int]]:
+    """When it was written; file systems keep that in steps of some milliseconds, so that the numbers in the name decide between equals."""
+    return path.stat().st_mtime_ns, [int(number) for number in re.findall(r'\d+', path.name)]
 
 
 def unusable_checkpoint(path: Path) -> str:
