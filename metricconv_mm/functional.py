@@ -10,7 +10,7 @@ from torch import Tensor
 from . import ops  # noqa: F401  declares the operators
 from .geometry import drift_margin, kernel_grid, norm_named, pair, reference_support
 from .geometry.geodesic import flow_of
-from .ops.call import Call
+from .ops.call import output_size
 from .ops.transforms import OPERATORS
 
 IntPair = int | Sequence[int]
@@ -235,9 +235,12 @@ def geodesic_conv2d(
         ValueError: for shapes, devices, names and times that do not fit.
         TypeError: for dtypes that do not.
     """
-    # shapes are those of a tangent ball, and what is wrong with them shows before anything flows
-    Call('metric_conv2d', input, metric, weight, bias, mask, None, eps, pair(stride), pair(padding), pair(dilation), groups).check()
+    if weight.dim() != 4:
+        raise ValueError(f'expected weight [C_out, C_in / groups, rows, columns], got weight.shape={tuple(weight.shape)}')
     size = (weight.shape[2], weight.shape[3])
+    out = output_size(input.shape[2:], size, pair(stride), pair(padding), pair(dilation))
+    if metric.shape[2:] != out:
+        raise ValueError(f'expected metric [N, 5 x groups, {out[0]}, {out[1]}], at the size of the output, got metric.shape={tuple(metric.shape)}')
     samples = geodesic_ball(
         metric,
         size,

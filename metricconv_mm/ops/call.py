@@ -51,13 +51,7 @@ class Call:
 
     @cached_property
     def output_size(self) -> Size2:
-        rows, columns = (
-            (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-            for size, padding, dilation, kernel, stride in zip(
-                self.input.shape[2:], self.padding, self.dilation, self.kernel_size, self.stride, strict=True
-            )
-        )
-        return rows, columns
+        return output_size(self.input.shape[2:], self.kernel_size, self.stride, self.padding, self.dilation)
 
     @property
     def output_shape(self) -> tuple[int, int, int, int]:
@@ -150,6 +144,15 @@ class Call:
         for other, tensor in {**others, name: self.parameter, 'reference': self.reference}.items():
             if tensor is not None and tensor.device != input.device:
                 raise ValueError(f'{self.operator}: expected {other} on {input.device}, the device of input, got {other}.device={tensor.device}')
+
+
+def output_size(size: Sequence[int], kernel_size: Size2, stride: Size2, padding: Size2, dilation: Size2) -> Size2:
+    """(rows, columns) of what nn.Conv2d makes of ``size``."""
+    rows, columns = (
+        (n + 2 * around - apart * (kernel - 1) - 1) // step + 1
+        for n, kernel, step, around, apart in zip(size, kernel_size, stride, padding, dilation, strict=True)
+    )
+    return rows, columns
 
 
 def pair_of(value: Sequence[int]) -> Size2:

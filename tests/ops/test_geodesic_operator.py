@@ -192,5 +192,5 @@ def test_errors_say_what_fits(device):
         geodesic_ball(torch.ones(1, 5, 2, 2, device=device), 3, stencil_scale=math.nan, **TIMES)
     with pytest.raises(ValueError, match=r'expected weight \[C_out, C_in / groups, rows, columns\]'):
         geodesic_conv2d(torch.ones(1, 1, 2, 2), torch.ones(1, 5, 2, 2), torch.ones(3, 3), **TIMES)
-    with pytest.raises(ValueError, match=r'expected metric \[1, 5 x groups, 2, 2\].* got metric.shape=\(1, 5, 3, 3\)'):
+    with pytest.raises(ValueError, match=r'expected metric \[N, 5 x groups, 2, 2\].* got metric.shape=\(1, 5, 3, 3\)'):
         geodesic_conv2d(torch.ones(1, 1, 2, 2, device=device), torch.ones(1, 5, 3, 3, device=device), torch.ones(1, 1, 1, 1, device=device), **TIMES)
