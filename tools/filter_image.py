@@ -7,16 +7,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from metricconv_mm.denoising import FILTERS, Settings, apply_filters, check_sigma, gaussian_noise, gradient_metric_of, psnr
-from metricconv_mm.visualization import check_figure, displayable, draw_metric_balls, draw_panels, read_image, save_figure
-
-
-def pixel(text):
-    try:
-        row, column = (int(part) for part in text.split(','))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f'expected ROW,COLUMN, two integers, got {text!r}') from None
-    return row, column
+from metricconv_mm.denoising import FILTERS, Settings, apply_filters, check_sigma, gaussian_noise, psnr
+from metricconv_mm.visualization import check_figure, draw_panels, read_image, save_figure
 
 
 def parse_arguments():
@@ -30,8 +22,6 @@ def parse_arguments():
     parser.add_argument('--filters', nargs='+', choices=list(FILTERS), help='which to apply (default: all)')
     parser.add_argument('--iota', type=float, default=10.0, help='squared radius of tangent balls where the image is flat (default: 10)')
     parser.add_argument('--anisotropy', type=float, default=100.0, help='how much stronger edges stretch tangent balls (default: 100)')
-    parser.add_argument('--balls', type=pixel, nargs='+', metavar='ROW,COLUMN', help='draw the unit tangent balls of the clean image at these pixels')
-    parser.add_argument('--balls-out', default='balls.png', help='picture of the balls to write (default: balls.png)')
     parser.add_argument('--out', default='filtered.png', help='picture to write (default: filtered.png)')
     return parser.parse_args()
 
@@ -53,10 +43,6 @@ def main():
         clean = read_image(args.image)
         check_sigma(args.sigma)
         settings = Settings(args.kernel_size, args.taus, args.iota, args.anisotropy, seed=args.seed)
-        if args.balls:
-            metrics = {f'tau {tau:g}': gradient_metric_of(clean.mean(0)[None, None], settings, tau) for tau in args.taus}
-            draw_metric_balls(displayable(clean), metrics, args.balls, title=Path(args.image).name).savefig(args.balls_out, dpi=110)
-            print(f'unit tangent balls: {args.balls_out}')
         panels = filter_all(clean, args, settings)
         title = f'{Path(args.image).name}, sigma {args.sigma:g}, {args.kernel_size} x {args.kernel_size} samples'
         save_figure(draw_panels(panels, title=title), args.out)

@@ -51,6 +51,8 @@ class Settings:
 
 #: the constants of unit geodesic balls in Fig. 14; stencils are twice the unit tangent ball
 GEODESIC: dict[str, Any] = {'heat_step': 0.01, 'heat_time': 0.1, 'flow_step': 0.01, 'flow_time': 0.1}
+#: and in Fig. 5, where more is seen of the flow
+GEODESIC_FIGURE: dict[str, Any] = {'heat_step': 0.1, 'heat_time': 0.5, 'flow_step': 0.1, 'flow_time': 1.0}
 GEODESIC_METRIC = {'iota': 1.0, 'anisotropy': 10.0}
 #: pixels by which the image is reflected at its border for them
 MARGIN = 10
@@ -112,15 +114,19 @@ def tangent(image: Tensor, settings: Settings) -> Filtered:
 def geodesic(image: Tensor, settings: Settings) -> Filtered:
     """k x k samples of the unit geodesic ball of the image's gradient metric and its centre, for every asymmetry."""
     k, height, width = settings.kernel_size, *image.shape[-2:]
-    # outside the image there is no heat, which drives samples of pixels near the border out of it
-    margin = min(MARGIN, height - 1, width - 1)
-    wider = F.pad(image, (margin,) * 4, mode='reflect')
+    wider, margin = reflected(image)
     inside = (..., slice(margin, margin + height), slice(margin, margin + width))
     for tau in settings.taus:
         metric = gradient_metric_of(wider, settings, tau, **GEODESIC_METRIC)
         # channel by channel: the samples take more memory than the image
         means = [functional.geodesic_conv2d(channel, metric[:1], _kernel(image, (k, k)), padding=k // 2, **GEODESIC) for channel in wider.split(1)]
         yield f'unit geodesic balls, tau {tau:g}', with_centre(torch.cat(means)[inside], image, k)
+
+
+def reflected(image: Tensor) -> tuple[Tensor, int]:
+    """``Tensor[N, C, H, W]`` reflected at its border, and by how many pixels: outside there is no heat, which drives samples near the border out."""
+    margin = min(MARGIN, image.shape[-2] - 1, image.shape[-1] - 1)
+    return F.pad(image, (margin,) * 4, mode='reflect'), margin
 
 
 def gradient_metric_of(image: Tensor, settings: Settings, tau: float, **constants: float) -> Tensor:

@@ -11,9 +11,10 @@ from PIL import Image
 from torch import Tensor
 
 from ..visualization import displayable
+from ..visualization.pixel_balls import GEODESIC, TANGENT
 from .views import Balls, Filtered
 
-TANGENT, GEODESIC, SAMPLES = '#ff2d78', '#00c2ff', '#ffd400'
+SAMPLES = '#ffd400'
 #: pixels that the close-up shows beyond the balls
 MARGIN = 1.5
 

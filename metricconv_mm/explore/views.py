@@ -11,15 +11,13 @@ from torch.nn.functional import interpolate, pad
 
 from .. import functional
 from ..denoising import psnr
-from ..geometry import anisotropy, ball_radius, drift_norm, reference_support, scale_to_ball, tangent_ball
-from ..geometry.geodesic import field_kernels, flow_of, flow_rows
+from ..geometry import anisotropy, ball_radius, drift_norm, geodesic_ball_at, reference_support, tangent_ball
 from ..visualization import outline
 from .controls import Controls
 from .fields import Field
 
-#: steps of heat and of flow: with kernels of 5 pixels' radius, heat gets 25 pixels far
+#: steps of heat and of flow
 STEPS = 5
-REACH = 5 * STEPS + 2
 #: directions of an outline
 DIRECTIONS = 180
 
@@ -76,20 +74,22 @@ def geodesic_note(field: Field) -> str:
 
 @torch.no_grad()
 def geodesic_at(field: Field, row: int, column: int, controls: Controls) -> tuple[np.ndarray, np.ndarray]:
-    """The closed outline of the geodesic ball of one cell and its samples, (x, y) from the centre in units of the metric.
-
-    :func:`~metricconv_mm.geometry.geodesic_ball` of this cell alone, of as much of the field as heat can reach.
-    """
-    heat_time = heat_time_of(field, controls.spread)
-    flow = flow_of(heat_time / STEPS, heat_time, controls.flow_time / STEPS, controls.flow_time, spacing=field.stride, window='auto')
-    rows, columns = field.metric.shape[2:]
-    top, left = max(row - REACH, 0), max(column - REACH, 0)
-    around = field.metric[..., top : min(row + REACH + 1, rows), left : min(column + REACH + 1, columns)]
-    here = slice(row - top, row - top + 1)
-    boundary = reference_support('polar', (1, DIRECTIONS), dtype=around.dtype)
-    taps = reference_support(field.support, field.kernel_size, field.dilation, dtype=around.dtype)
-    stencil = controls.stencil * scale_to_ball(around[:, :, here], torch.cat([boundary, boundary[:1], taps]), 1e-6)
-    flown = flow_rows(field_kernels(around, heat_time / STEPS, flow), stencil, here, flow)[0, :, :, 0, column - left].numpy()
+    """The closed outline of the geodesic ball of one cell and its samples, (x, y) from the centre in units of the metric."""
+    heat_time, dtype = heat_time_of(field, controls.spread), field.metric.dtype
+    boundary = reference_support('polar', (1, DIRECTIONS), dtype=dtype)
+    taps = reference_support(field.support, field.kernel_size, field.dilation, dtype=dtype)
+    flown = geodesic_ball_at(
+        field.metric,
+        row,
+        column,
+        torch.cat([boundary, boundary[:1], taps]),
+        heat_step=heat_time / STEPS,
+        heat_time=heat_time,
+        flow_step=controls.flow_time / STEPS,
+        flow_time=controls.flow_time,
+        stencil_scale=controls.stencil,
+        spacing=field.stride,
+    ).numpy()
     return flown[: DIRECTIONS + 1], flown[DIRECTIONS + 1 :]
 
 

@@ -2,7 +2,7 @@
 
 from .encodings import DRIFTS, ENCODINGS, Drift, Encoding, Limits, check_encoding, clip_drift, encode_metric, isotropic_raw, raw_channels
 from .families import METRICS, Family, choose_metric
-from .geodesic import geodesic_ball, geodesic_window
+from .geodesic import geodesic_ball, geodesic_ball_at, geodesic_window
 from .heuristics import gradient_metric, shaped_metric
 from .metrics import anisotropy, ball_radius, drift_norm, dual, finsler_norm, is_positive, randers_norm
 from .norms import NORMS, Norm, drift_margin, norm_named
@@ -31,6 +31,7 @@ __all__ = [
     'encode_metric',
     'finsler_norm',
     'geodesic_ball',
+    'geodesic_ball_at',
     'geodesic_window',
     'gradient_metric',
     'is_positive',

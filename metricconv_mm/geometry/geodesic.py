@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .heat import Flow, advect, crop_kernels, dirac_heat, flow_field, heat_kernels
+from .heat import RADIUS, Flow, advect, crop_kernels, dirac_heat, flow_field, heat_kernels
 from .metrics import check_metric, drift_norm
 from .supports import pair, reference_support
 from .tangent import scale_to_ball
@@ -200,6 +200,53 @@ def geodesic_ball(
     reference = reference_support(support, kernel_size, device=metric.device, dtype=metric.dtype)
     samples = stencil_scale * scale_to_ball(metric, reference, eps)
     return flow_samples(field_kernels(metric, heat_step, flow), samples, flow) if metric.numel() else samples
+
+
+def geodesic_ball_at(
+    metric: Tensor,
+    row: int,
+    column: int,
+    reference: Tensor,
+    *,
+    heat_step: float,
+    heat_time: float,
+    flow_step: float,
+    flow_time: float,
+    stencil_scale: float = 2.0,
+    window: int | str | None = 'auto',
+    spacing: int | Sequence[int] = 1,
+    eps: float = 1e-6,
+    flow_eps: float = 1e-6,
+) -> Tensor:
+    """The samples of :func:`geodesic_ball` around one pixel: of a field of any size, no more is read than heat can reach.
+
+    Args:
+        metric: ``Tensor[1, 5, H, W]``, positive around the pixel.
+        reference: ``Tensor[K, 3]`` of (cos, sin, radius), as from :func:`~metricconv_mm.geometry.reference_support`.
+
+    Returns:
+        ``Tensor[K, 2]``: (x, y) displacements in pixels from the pixel.
+
+    Raises:
+        ValueError: for a pixel outside the field, and as :func:`geodesic_ball`.
+    """
+    flow = flow_of(heat_step, heat_time, flow_step, flow_time, flow_eps, spacing, window)
+    check_metric(metric)
+    if metric.dim() != 4 or len(metric) != 1:
+        raise ValueError(f'expected the metric of one image, [1, 5, H, W], got metric.shape={tuple(metric.shape)}')
+    height, width = metric.shape[2:]
+    if not (0 <= row < height and 0 <= column < width):
+        raise ValueError(f'expected a pixel (row, column) of a field of {height} x {width}, got ({row}, {column})')
+    # Sobel filters and bilinear reading look two cells beyond the heat
+    reach = RADIUS * flow.heat_steps + 2
+    top, left = max(row - reach, 0), max(column - reach, 0)
+    around = metric[..., top : row + reach + 1, left : column + reach + 1]
+    check_field(around)
+    here = slice(row - top, row - top + 1)
+    samples = stencil_scale * scale_to_ball(around[:, :, here], reference.to(metric), eps)
+    kernels = field_kernels(around, heat_step, flow)
+    check_window(kernels, flow)
+    return flow_rows(kernels, samples, here, flow)[0, :, :, 0, column - left]
 
 
 def geodesic_window(

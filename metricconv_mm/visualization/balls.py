@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -111,47 +110,4 @@ def draw_balls(image: np.ndarray, balls: list[LayerBalls], *, every: int = 3, co
         axes.title.set_fontsize(9)
         axes.set_xticks([])
         axes.set_yticks([])
-    return figure
-
-
-def draw_metric_balls(image: np.ndarray, metrics: dict[str, Tensor], centres: Sequence[tuple[int, int]], *, title: str | None = None) -> Figure:
-    """Unit tangent balls of several metrics at chosen pixels (Fig. 5): where they are, and each of them close up.
-
-    Args:
-        image: ``[H, W]`` or ``[H, W, 3]``, uint8 or in [0, 1].
-        metrics: a label and ``Tensor[1, 5, H, W]`` each, on the pixels of the image.
-        centres: (row, column) of the pixels.
-
-    Raises:
-        ValueError: for no pixels, or pixels outside the image.
-    """
-    height, width = image.shape[:2]
-    outside = [(row, column) for row, column in centres if not (0 <= row < height and 0 <= column < width)]
-    if outside or not centres:
-        raise ValueError(f'expected pixels (row, column) of an image of {height} x {width}, got {outside or "none"}')
-    outlines = {
-        label: [outline(metric[..., row : row + 1, column : column + 1])[0, 0] + (column, row) for row, column in centres]
-        for label, metric in metrics.items()
-    }
-    figure = Figure(figsize=(3.4 * (1 + len(centres)), 3.8), layout='constrained')
-    if title:
-        figure.suptitle(title)
-    panels = figure.subplots(1, 1 + len(centres), squeeze=False)[0]
-    colours = dict(zip(metrics, colormaps['viridis'](np.linspace(0, 0.85, len(metrics))), strict=True))
-    for index, axes in enumerate(panels):
-        axes.imshow(image, cmap='gray', interpolation='nearest')
-        for number, (row, column) in enumerate(centres):
-            if index in (0, number + 1):
-                for label, curves in outlines.items():
-                    axes.plot(*curves[number].T, color=colours[label], linewidth=1.5, label=label)
-                axes.plot(column, row, 'r+', markersize=5)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        if index:
-            row, column = centres[index - 1]
-            reach = 1.3 * max(float(np.abs(curves[index - 1] - (column, row)).max()) for curves in outlines.values()) + 1
-            axes.set(title=f'row {row}, column {column}', xlim=(column - reach, column + reach), ylim=(row + reach, row - reach))
-        else:
-            axes.set(title='image', xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-    panels[-1].legend(fontsize=7)
     return figure

@@ -42,10 +42,7 @@ def run_here(monkeypatch, capsys):
 
 
 def test_filters_are_compared_and_drawn(run_here, picture, tmp_path):
-    output = run_here(
-        'tools/filter_image.py', picture, '--kernel-size', 5, '--taus', 0, 0.8, '--out', tmp_path / 'f.png',
-        '--balls', '3,4', '20,29', '--balls-out', tmp_path / 'b.png',
-    )  # fmt: skip
+    output = run_here('tools/filter_image.py', picture, '--kernel-size', 5, '--taus', 0, 0.8, '--out', tmp_path / 'f.png')
     found = re.findall(r'^(\S.*?) +(\d+\.\d+) dB$', output, re.MULTILINE)
     assert [label for label, _ in found] == [
         'noisy', 'standard', 'dilated (3)', 'deformable (random)', 'interpolated', 'unit tangent balls, tau 0', 'unit tangent balls, tau 0.8',
@@ -53,16 +50,13 @@ def test_filters_are_compared_and_drawn(run_here, picture, tmp_path):
     ]  # fmt: skip
     quality = {label: float(decibels) for label, decibels in found}
     assert 19 < quality['noisy'] < 21 and min(quality.values()) > 5
-    for name in ('f.png', 'b.png'):
-        assert (tmp_path / name).read_bytes().startswith(b'\x89PNG')
+    assert (tmp_path / 'f.png').read_bytes().startswith(b'\x89PNG')
 
 
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
         (['PICTURE', '--taus', '1.0'], '0 <= tau < 1'),
-        (['PICTURE', '--balls', '3,99'], r'pixels (row, column) of an image of 24 x 30'),
-        (['PICTURE', '--balls', '3'], 'expected ROW,COLUMN'),
         (['none.png'], 'give the path of an image file'),
         (['PICTURE', '--sigma', '1e30'], 'from 0 to 1e+06'),
         (['PICTURE', '--seed', 2**64], 'a seed of 64 bits'),
@@ -72,8 +66,33 @@ def test_filters_are_compared_and_drawn(run_here, picture, tmp_path):
 )
 def test_what_cannot_be_filtered_is_said(run_here, picture, tmp_path, arguments, message):
     arguments = [picture if argument == 'PICTURE' else argument for argument in arguments]
-    output = run_here('tools/filter_image.py', '--out', tmp_path / 'f.png', '--balls-out', tmp_path / 'b.png', *arguments, fails=True)
+    output = run_here('tools/filter_image.py', '--out', tmp_path / 'f.png', *arguments, fails=True)
     assert message in output and not (tmp_path / 'f.png').exists()
+
+
+def test_balls_at_pixels_are_drawn(run_here, picture, tmp_path):
+    out = tmp_path / 'new' / 'b.png'
+    run_here('tools/draw_pixel_balls.py', picture, '--pixels', '3,4', '20,29', '--taus', 0, 0.8, '--out', out)
+    with Image.open(out) as both:
+        rows = both.height
+    run_here('tools/draw_pixel_balls.py', picture, '--pixels', '3,4', '20,29', '--kinds', 'tangent', '--out', out)
+    with Image.open(out) as tangent:
+        assert tangent.height < rows
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--pixels', '3,99'], r'pixels (row, column) of an image of 24 x 30, rows 0 to 23 and columns 0 to 29, got [(3, 99)]'),
+        (['--pixels', '3'], 'expected ROW,COLUMN'),
+        (['--pixels', '3,4', '--taus', '1'], '0 <= tau < 1'),
+        (['--pixels', '3,4', '--heat', '0', '1'], 'expected heat_step > 0'),
+        (['--pixels', '3,4', '--geodesic-metric', '-1', '1'], 'expected iota > 0'),
+    ],
+)
+def test_what_cannot_be_drawn_is_said(run_here, picture, tmp_path, arguments, message):
+    output = run_here('tools/draw_pixel_balls.py', picture, *arguments, '--out', tmp_path / 'b.png', fails=True)
+    assert message in output and not (tmp_path / 'b.png').exists()
 
 
 def test_learning_on_an_image_skips_what_is_done(run_here, picture, tmp_path):

@@ -3,8 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from metricconv_mm.geometry import gradient_metric, randers_norm
-from metricconv_mm.visualization import draw_metric_balls, draw_panels, outline, read_image
+from metricconv_mm.visualization import draw_panels, read_image
 
 
 @pytest.fixture
@@ -103,22 +102,3 @@ def test_panels_show_every_picture_under_its_label():
     figure = draw_panels([('a', torch.rand(1, 5, 7)), ('b', torch.rand(3, 5, 7)), ('c', torch.full((1, 5, 7), torch.nan))], columns=2, title='all')
     assert [axes.get_title() for axes in figure.axes] == ['a', 'b', 'c']
     assert figure.axes[1].images[0].get_array().shape == (5, 7, 3)
-
-
-def test_balls_of_metrics_are_drawn_where_they_are():
-    image = torch.rand(1, 1, 12, 15)
-    metrics = {f'{tau}': gradient_metric(image, anisotropy=10, tau=tau) for tau in (0.0, 0.8)}
-    figure = draw_metric_balls(image[0, 0].numpy(), metrics, [(3, 4), (11, 14)])
-    assert len(figure.axes) == 3
-    for tau, metric in metrics.items():
-        boundary = torch.from_numpy(outline(metric)[3, 4].T).float()[..., None]
-        norms = randers_norm(metric[0, :, 3:4, 4:5], boundary.permute(1, 0, 2)[..., None])
-        assert torch.allclose(norms, torch.ones_like(norms), atol=1e-4)
-        (line,) = [line for line in figure.axes[1].lines if line.get_label() == tau]
-        assert np.allclose(line.get_xydata(), outline(metric)[3, 4] + (4, 3), atol=1e-3)
-
-
-@pytest.mark.parametrize('centres', [[], [(12, 0)], [(0, 15)], [(-1, 0)]])
-def test_pixels_outside_the_image_are_refused(centres):
-    with pytest.raises(ValueError, match='expected pixels'):
-        draw_metric_balls(np.zeros((12, 15)), {'a': gradient_metric(torch.rand(1, 1, 12, 15))}, centres)
