@@ -115,7 +115,7 @@ def write_tables(args, results, paper, cells):
         def printed(sigma, column, what=what):
             return paper_value(paper, what, sigma, *column)
 
-        table = comparison(rows, columns, measured, printed)
+        table = comparison(rows, columns, measured, printed, errors=what == 'test_mse')
         sections.append(f'{title}, measured / paper\n\n{table}\n')
     path = results.folder / 'tables.md'
     path.write_text('\n'.join(sections))

@@ -86,15 +86,16 @@ def comparison(
     columns: Sequence[tuple[str, Any]],
     measured: Callable[[Any, Any], float | None],
     paper: Callable[[Any, Any], float | None],
+    errors: bool = True,
 ) -> str:
-    """A Markdown table of 'measured / paper' with a dash for what is missing; rows and columns are (label, key)."""
+    """A Markdown table of 'measured / paper' with a dash for what is missing; rows and columns are (label, key). Errors have powers of ten."""
 
     def number(value: float | None) -> str:
         if value is None:
             return '-'
-        if 0 < abs(value) < 0.1:
+        if errors and 0 < abs(value) < 0.1:
             return f'{value:.2e}'.replace('e-0', 'e-')
-        return f'{value:.3g}' if abs(value) < 1000 else f'{value:.0f}'
+        return f'{round(value, 4):.3g}' if abs(value) < 1000 else f'{value:.0f}'
 
     lines = ['| | ' + ' | '.join(label for label, _ in columns) + ' |', '|---' * (len(columns) + 1) + '|']
     for label, row in rows:

@@ -56,6 +56,8 @@ def test_tables_show_both_numbers_and_what_is_missing():
     table = comparison([('A', 'a'), ('B', 'b')], [('one', 1), ('two', 2)], lambda r, c: measured[r, c], lambda r, c: 0.5 if c == 1 else None)
     assert table.splitlines()[0] == '| | one | two |'
     assert table.splitlines()[2:] == ['| A | 1.23e-3 / 0.5 | - / - |', '| B | 2283 / 0.5 | 0 / - |']
+    table = comparison([('A', 'a')], [('one', 1)], lambda r, c: -0.02361, lambda r, c: 0.00159, errors=False)
+    assert table.splitlines()[2] == '| A | -0.0236 / 0.0016 |'
 
 
 @pytest.mark.parametrize('experiment', ['one_image', 'bsds300', 'voc2012'])
