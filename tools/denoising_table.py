@@ -115,7 +115,8 @@ def write_tables(args, results, paper, cells):
         def printed(row, column, theirs=theirs):
             return paper_value(paper, theirs, row[0], '-'.join(column), row[1])
 
-        sections.append(f'{title}, measured / paper\n\n{comparison(rows, columns, measured, printed, errors=what == 'mse')}\n')
+        table = comparison(rows, columns, measured, printed, errors=what == 'mse')
+        sections.append(f'{title}, measured / paper\n\n{table}\n')
     path = results.folder / 'tables.md'
     path.write_text('\n'.join(sections))
     print('\n'.join(sections), f'tables: {path}', sep='\n')
