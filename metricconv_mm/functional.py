@@ -9,7 +9,7 @@ from torch import Tensor
 
 from . import ops  # noqa: F401  declares the operators
 from .geometry import drift_margin, kernel_grid, norm_named, pair, reference_support
-from .geometry.geodesic import flow_of
+from .geometry.flow import flow_of
 from .ops.call import output_size
 from .ops.transforms import OPERATORS
 

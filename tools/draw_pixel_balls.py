@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from metricconv_mm.denoising import GEODESIC_FIGURE, GEODESIC_METRIC, Settings, gradient_metric_of, reflected
-from metricconv_mm.geometry.geodesic import flow_of
+from metricconv_mm.geometry.flow import flow_of
 from metricconv_mm.visualization import (
     check_figure,
     check_pixels,

@@ -7,34 +7,18 @@ displacement q - p of the window's cell q, then p, so that a step of heat is one
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .flow import Flow
 from .metrics import dual
 from .supports import Size2, kernel_grid
 from .tangent import direction_forms
 
 #: the Finsler-Gauss kernel covers the offsets from -RADIUS to RADIUS, in rows and columns
 RADIUS = 5
-
-
-class Flow(NamedTuple):
-    """How heat and samples move."""
-
-    heat_steps: int
-    flow_step: float
-    flow_steps: int
-    flow_eps: float
-    """what is added to |grad u| when it is divided by"""
-    threshold: float
-    """heat below it is no heat; 0 keeps everything"""
-    spacing: Size2
-    """pixels from a cell of the metric's field to the next, in rows and columns"""
-    window: int | None = None
-    """the side that no pixel's heat may exceed, in cells"""
 
 
 def heat_kernels(metric: Tensor, step: float, spacing: Size2 = (1, 1)) -> Tensor:

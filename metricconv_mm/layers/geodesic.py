@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import functional
-from ..geometry.geodesic import check_stencil, flow_of
+from ..geometry.flow import check_stencil, flow_of
 from ..geometry.supports import Size2
 from .adaptive import IntPair
 from .metric import MetricConv2d

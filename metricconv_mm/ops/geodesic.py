@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..geometry.geodesic import check_field, check_stencil, chunks, field_kernels, flow_rows, flow_samples
-from ..geometry.heat import Flow
+from ..geometry.flow import Flow, check_stencil
+from ..geometry.geodesic import check_field, chunks, field_kernels, flow_rows, flow_samples
 from ..geometry.tangent import scale_to_ball
 
 #: (kernels, samples, flow) -> flown samples, and (grad, kernels, samples, flow) -> gradients of kernels and samples

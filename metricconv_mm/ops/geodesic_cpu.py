@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from ..geometry.flow import Flow
 from ..geometry.geodesic import require_window
-from ..geometry.heat import Flow
 from .geodesic import GeodesicCall
 
 #: bytes of a window's cell: how many pixels are computed together, and zeros on either side of the kernels

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..geometry.heat import Flow
+from ..geometry.flow import Flow
 from . import backends
 from . import geodesic as reference
 from .call import pair_of
