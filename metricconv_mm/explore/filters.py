@@ -68,8 +68,8 @@ def region_around(field: Field, x: float, y: float) -> Region | None:
     if rows * columns <= most:
         return None
     row, column = field.cell(x, y)
-    half = (int(most**0.5) - 2 * REACH) // 2
-    return _within(row - half, row + half, rows), _within(column - half, column + half, columns)
+    side = int(most**0.5) - 2 * REACH
+    return _inside(row, side, rows), _inside(column, side, columns)
 
 
 @torch.no_grad()
@@ -117,6 +117,11 @@ def mean_at(image: Tensor, points: Tensor) -> Tensor:
     at_once = max(1, CHUNK // (grid[0].numel() * image.shape[1]))
     parts = [grid_sample(image, part.flatten(0, 1)[None], align_corners=False)[0].mean(2) for part in grid.split(at_once)]
     return torch.cat(parts, 1).unflatten(1, grid.shape[:2])
+
+
+def _inside(centre: int, side: int, length: int) -> slice:
+    first = max(min(centre - side // 2, length - side), 0)
+    return slice(first, min(first + side, length))
 
 
 def _within(first: int, last: int, length: int) -> slice:

@@ -63,7 +63,7 @@ def _slider(slider: Slider) -> html.Div:
 
 
 def _choice(name: str, label: str, options: dict[str, str], value: str, help: str = '') -> html.Div:
-    return _row(name, label, dcc.Dropdown(options=options, value=value, clearable=False, searchable=False, id=name), help)
+    return _row(name, label, dcc.Dropdown(options=options, value=value, clearable=False, searchable=False, placeholder='choose one', id=name), help)
 
 
 def _group(title: str, rows: Sequence[object], **options: object) -> html.Section:
