@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -90,7 +91,7 @@ def geodesic_at(field: Field, row: int, column: int, controls: Controls) -> tupl
     return flown[: DIRECTIONS + 1], flown[DIRECTIONS + 1 :]
 
 
-def times_of(field: Field, controls: Controls) -> dict[str, float]:
+def times_of(field: Field, controls: Controls) -> dict[str, Any]:
     """The steps and times of :func:`~metricconv_mm.geometry.geodesic_ball`."""
     heat_time = heat_time_of(field, controls.spread)
     # no flow is no steps, of any size
