@@ -112,7 +112,7 @@ def layout(first: str, layers: Sequence[str], tab: str) -> html.Div:
             'Metric',
             [
                 _choice('source', 'Comes', sources, source),
-                _choice('layer', 'Layer', {name: name for name in layers}, layers[0] if layers else ''),
+                _choice('layer', 'Layer', {name: name.removeprefix('backbone.') for name in layers}, layers[0] if layers else ''),
                 _choice('norm', 'Norm', {name: name.title() for name in NORMS}, START.norm, 'How M and w make a length'),
                 _choice(
                     'elongate',
