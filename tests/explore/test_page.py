@@ -174,7 +174,7 @@ def test_controls_have_names(page):
 
 
 def test_a_server_that_is_gone_is_a_message(page):
-    page.page.route('**/_dash-update-component', lambda route: route.abort())
+    page.page.route('**/_dash-update-component*', lambda route: route.abort())
     page.changed('message', lambda: page.click(70, 80))
     assert 'does not answer' in page.text('message')
     # what the browser says of it is what was asked for
