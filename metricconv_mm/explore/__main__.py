@@ -52,13 +52,14 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"{error.name} is missing: pip install 'metricconv_mm[{extra}]'")
     except (ValueError, OSError) as error:
         sys.exit(str(error))
-    port = free_port(args.port)
+    # before the address is said: nobody answers there while the page is put together
+    app, port = build(workshop), free_port(args.port)
     address = f'http://127.0.0.1:{port}/'
     print(f'metric convolutions: {address} (Ctrl+C stops it)', flush=True)
     logging.getLogger('werkzeug').setLevel(logging.ERROR)
     if not args.no_browser:
         threading.Timer(1.0, webbrowser.open, [address]).start()
-    build(workshop).run(host='127.0.0.1', port=port, debug=False)
+    app.run(host='127.0.0.1', port=port, debug=False)
 
 
 if __name__ == '__main__':

@@ -8,6 +8,8 @@ from ..geometry import NORMS, SUPPORTS
 
 #: where metrics come from
 SOURCES = ('shape', 'gradient', 'layer')
+#: whose samples the filtered picture averages
+BALLS = ('tangent', 'geodesic')
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Controls:
         layer: name of the layer.
         kernel_size: k of the k x k samples, odd.
         support: how they lie in the ball.
+        over: the balls whose samples are averaged.
         geodesic: whether to compute the geodesic ball.
         spread, flow_time, stencil: of the geodesic ball: how far heat gets, how far samples flow, both in pixels, and how large they start, in
             tangent balls.
@@ -47,6 +50,7 @@ class Controls:
     layer: str = ''
     kernel_size: int = 5
     support: str = 'onion'
+    over: str = 'tangent'
     geodesic: bool = True
     spread: float = 3.0
     flow_time: float = 2.0
@@ -57,7 +61,7 @@ class Controls:
         missing = [field.name for field in fields(self) if getattr(self, field.name) is None]
         if missing:
             raise ValueError(f'{" and ".join(missing).replace("_", " ")}: expected a number, got nothing or one outside the range of the slider')
-        for name, choices in (('source', SOURCES), ('norm', NORMS), ('support', SUPPORTS)):
+        for name, choices in (('source', SOURCES), ('norm', NORMS), ('support', SUPPORTS), ('over', BALLS)):
             if getattr(self, name) not in choices:
                 raise ValueError(f'unknown {name}={getattr(self, name)!r}: choose one of {sorted(choices)}')
         # the centre of an even kernel is between pixels, and no click is there

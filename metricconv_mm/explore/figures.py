@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ..visualization import displayable
 from ..visualization.pixel_balls import GEODESIC, TANGENT
-from .views import Balls, Filtered
+from .filters import Filtered
+from .views import Balls
 
 SAMPLES = '#ffd400'
 #: pixels that the close-up shows beyond the balls
@@ -68,11 +69,11 @@ def _points(figure: go.Figure, points: np.ndarray, name: str, colour: str, size:
     figure.add_scatter(x=points[:, 0], y=points[:, 1], name=name, mode='markers', hoverinfo='skip', marker=marker)
 
 
-def picture_figure(image: Tensor, balls: Balls, revision: str) -> go.Figure:
-    """The picture and the balls of one pixel; the user's zoom stays while ``revision`` does."""
+def picture_figure(image: Tensor, balls: Balls, revision: str, pitch: tuple[float, float]) -> go.Figure:
+    """The picture and the balls of one pixel; the user's zoom stays while ``revision`` does, and arrow keys move by ``pitch`` (assets/page.js)."""
     figure = _base(image, hover='column %{x}, row %{y}: click to see its ball<extra></extra>')
     _draw(figure, balls, width=2, marker=3.5)
-    return figure.update_layout(uirevision=revision)
+    return figure.update_layout(uirevision=revision, meta={'size': [image.shape[2], image.shape[1]], 'pitch': pitch})
 
 
 def close_up(image: Tensor, balls: Balls) -> go.Figure:
@@ -93,4 +94,5 @@ def close_up(image: Tensor, balls: Balls) -> go.Figure:
 
 def filtered_figure(filtered: Filtered, revision: str) -> go.Figure:
     """The filtered picture."""
-    return _base(filtered.image, hover='column %{x}, row %{y}<extra></extra>').update_layout(uirevision=revision)
+    figure = _base(filtered.image, corner=filtered.corner, hover='column %{x}, row %{y}<extra></extra>')
+    return figure.update_layout(uirevision=revision)

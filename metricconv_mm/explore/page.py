@@ -9,10 +9,10 @@ from dash import dcc, html
 
 from ..geometry import NORMS
 from .controls import Controls
-from .pictures import BUNDLED, SIDE
+from .pictures import BUNDLED, SIDE, SIDES
 
 START = Controls()
-SIDES = (32, 64, 128, 192, 256, 384)
+OVER = 'Whose samples the filtered picture averages; geodesic balls take some seconds'
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,11 @@ KERNEL = (
     Slider('kernel_size', 'Kernel k', 1, 11, 2, 'k x k samples'),
     Slider('sigma', 'Noise (sigma)', 0, 0.5, 0.01, 'Standard deviation of Gaussian noise, for grey levels from 0 to 1'),
 )
+SLIDERS = {slider.name: slider for slider in (*SHAPE, *GEODESIC, *KERNEL)}
 #: controls that are no sliders and are for some sources alone
 CHOICES = {'norm': ('shape',), 'elongate': ('gradient',), 'layer': ('layer',), 'support': ('shape', 'gradient')}
 #: controls that are for some sources alone: name -> sources
-SHOWN = {**{s.name: s.sources for s in (*SHAPE, *GEODESIC, *KERNEL)}, **CHOICES, 'kernel_size': ('shape', 'gradient')}
+SHOWN = {**{name: slider.sources for name, slider in SLIDERS.items()}, **CHOICES, 'kernel_size': ('shape', 'gradient')}
 
 
 def _row(name: str, label: str, control: object, help: str = '') -> html.Div:
@@ -62,24 +63,33 @@ def _slider(slider: Slider) -> html.Div:
 
 
 def _choice(name: str, label: str, options: dict[str, str], value: str, help: str = '') -> html.Div:
-    return _row(name, label, dcc.Dropdown(options=options, value=value, clearable=False, searchable=False, id=name), help)
+    return _row(name, label, dcc.Dropdown(options=options, value=value, clearable=False, searchable=False, placeholder='choose one', id=name), help)
 
 
 def _group(title: str, rows: Sequence[object], **options: object) -> html.Section:
     return html.Section([html.H2(title), *rows], **options)
 
 
-def _card(name: str, title: str, help: object, **options: object) -> html.Section:
-    graph = dcc.Graph(id=name, config={'displayModeBar': False, 'scrollZoom': True}, responsive=True, style={'height': '370px'})
+def _card(name: str, title: str, help: object, busy: str = '', **options: object) -> html.Section:
+    graph: object = dcc.Graph(id=name, config={'displayModeBar': False, 'scrollZoom': True}, responsive=True, style={'height': '370px'})
+    if busy:
+        graph = dcc.Loading(
+            graph,
+            delay_show=300,
+            show_initially=False,
+            overlay_style={'visibility': 'visible', 'opacity': 0.4},
+            custom_spinner=html.Div(busy, className='busy', role='status'),
+        )
     return html.Section([html.H2(title), graph, html.Div(help, className='help', id=f'{name}-caption')], className='card', **options)
 
 
-def layout(first: str, layers: Sequence[str]) -> html.Div:
+def layout(first: str, layers: Sequence[str], tab: str) -> html.Div:
     """The page.
 
     Args:
         first: key of the first picture.
         layers: of the model, if there is one.
+        tab: what no other page is called.
     """
     sources = {
         'gradient': "From the picture's gradient",
@@ -102,7 +112,7 @@ def layout(first: str, layers: Sequence[str]) -> html.Div:
             'Metric',
             [
                 _choice('source', 'Comes', sources, source),
-                _choice('layer', 'Layer', {name: name for name in layers}, layers[0] if layers else ''),
+                _choice('layer', 'Layer', {name: name.removeprefix('backbone.') for name in layers}, layers[0] if layers else ''),
                 _choice('norm', 'Norm', {name: name.title() for name in NORMS}, START.norm, 'How M and w make a length'),
                 _choice(
                     'elongate',
@@ -117,6 +127,7 @@ def layout(first: str, layers: Sequence[str]) -> html.Div:
             'Kernel',
             [
                 _choice('support', 'Samples lie', {'onion': 'in rings', 'polar': 'radius x angle', 'grid': 'as the grid'}, START.support),
+                _choice('over', 'Average over', {'tangent': 'tangent balls', 'geodesic': 'geodesic balls (slow)'}, START.over, OVER),
                 *map(_slider, KERNEL),
             ],
         ),
@@ -137,6 +148,8 @@ def layout(first: str, layers: Sequence[str]) -> html.Div:
         [
             dcc.Store(id='picture', data=first),
             dcc.Store(id='pixel'),
+            dcc.Store(id='spot'),
+            dcc.Store(id='tab', data=tab),
             html.Header(
                 [
                     html.H1('Metric convolutions'),
@@ -154,7 +167,7 @@ def layout(first: str, layers: Sequence[str]) -> html.Div:
                         [
                             _card('picture-graph', 'Picture', ''),
                             _card('close-graph', 'Close-up', legend),
-                            _card('filtered-graph', 'Filtered picture', ''),
+                            _card('filtered-graph', 'Filtered picture', '', 'Filtering ...'),
                             html.Section([html.H2('The metric here'), html.Dl(id='numbers')], className='card'),
                         ],
                         className='cards',

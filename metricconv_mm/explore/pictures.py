@@ -19,6 +19,8 @@ from ..visualization import read_image
 
 #: the longest side that pictures are shrunk to unless another is asked for: a metric convolution of it takes a moment
 SIDE = 256
+#: what else can be asked for
+SIDES = (32, 64, 128, 192, SIDE, 384)
 SEED = 42
 
 
@@ -29,6 +31,8 @@ class Picture:
     name: str
     image: Tensor
     """``Tensor[C, H, W]`` in [0, 1], C = 1 or 3"""
+    full: tuple[int, int] | None = None
+    """rows and columns before it was shrunk, if it was"""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -68,7 +72,7 @@ def from_file(path: str | Path) -> Picture:
         FileNotFoundError: when there is no such file.
         ValueError: when it is no picture.
     """
-    return Picture(Path(path).name, read_image(path))
+    return kept(Picture(Path(path).name, read_image(path)))
 
 
 def from_upload(contents: str, name: str) -> Picture:
@@ -90,20 +94,32 @@ def from_upload(contents: str, name: str) -> Picture:
         path = Path(folder) / 'picture'
         path.write_bytes(decoded)
         try:
-            return Picture(name, read_image(path))
+            return kept(Picture(name, read_image(path)))
         except ValueError as error:
             raise ValueError(str(error).replace(str(path), name)) from error
+
+
+def kept(picture: Picture) -> Picture:
+    """As many pixels of a picture as can be asked for: a photograph of 15 million takes 180 MB."""
+    return shrink(picture, max(SIDES))[0]
 
 
 def shrink(picture: Picture, side: int) -> tuple[Picture, str]:
     """The picture with a longest side of at most ``side`` pixels, and a note that says so if it had more."""
     longest = max(picture.size)
     if longest <= side:
-        return picture, ''
+        return picture, _note(picture)
     size = tuple(max(1, round(length * side / longest)) for length in picture.size)
     image = interpolate(picture.image[None], size, mode='bilinear', align_corners=False, antialias=True)[0]
-    (rows, columns), (new_rows, new_columns) = picture.size, size
-    return Picture(picture.name, image.clamp(0, 1)), f'shrunk from {columns} x {rows} to {new_columns} x {new_rows} pixels'
+    small = Picture(picture.name, image.clamp(0, 1), picture.full or picture.size)
+    return small, _note(small)
+
+
+def _note(picture: Picture) -> str:
+    if not picture.full:
+        return ''
+    (rows, columns), (new_rows, new_columns) = picture.full, picture.size
+    return f'shrunk from {columns} x {rows} to {new_columns} x {new_rows} pixels'
 
 
 def with_noise(picture: Picture, sigma: float) -> Tensor:

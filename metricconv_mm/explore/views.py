@@ -1,16 +1,14 @@
-"""What the page shows of a field of metrics: the balls of one pixel, and the filtered picture."""
+"""What the page shows of a field of metrics at one pixel: the unit balls there."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
 
-from .. import functional
-from ..denoising import psnr
 from ..geometry import anisotropy, ball_radius, drift_norm, geodesic_ball_at, reference_support, tangent_ball
 from ..visualization import outline
 from .controls import Controls
@@ -75,7 +73,7 @@ def geodesic_note(field: Field) -> str:
 @torch.no_grad()
 def geodesic_at(field: Field, row: int, column: int, controls: Controls) -> tuple[np.ndarray, np.ndarray]:
     """The closed outline of the geodesic ball of one cell and its samples, (x, y) from the centre in units of the metric."""
-    heat_time, dtype = heat_time_of(field, controls.spread), field.metric.dtype
+    dtype = field.metric.dtype
     boundary = reference_support('polar', (1, DIRECTIONS), dtype=dtype)
     taps = reference_support(field.support, field.kernel_size, field.dilation, dtype=dtype)
     flown = geodesic_ball_at(
@@ -83,14 +81,19 @@ def geodesic_at(field: Field, row: int, column: int, controls: Controls) -> tupl
         row,
         column,
         torch.cat([boundary, boundary[:1], taps]),
-        heat_step=heat_time / STEPS,
-        heat_time=heat_time,
-        flow_step=controls.flow_time / STEPS,
-        flow_time=controls.flow_time,
         stencil_scale=controls.stencil,
         spacing=field.stride,
+        **times_of(field, controls),
     ).numpy()
     return flown[: DIRECTIONS + 1], flown[DIRECTIONS + 1 :]
+
+
+def times_of(field: Field, controls: Controls) -> dict[str, Any]:
+    """The steps and times of :func:`~metricconv_mm.geometry.geodesic_ball`."""
+    heat_time = heat_time_of(field, controls.spread)
+    # no flow is no steps, of any size
+    flow_step = controls.flow_time / STEPS or 1.0
+    return {'heat_step': heat_time / STEPS, 'heat_time': heat_time, 'flow_step': flow_step, 'flow_time': controls.flow_time}
 
 
 def heat_time_of(field: Field, spread: float) -> float:
@@ -122,49 +125,3 @@ def layer_scale(field: Field) -> dict[str, str]:
         return {}
     x, y = field.unit
     return {'px of the layer': f'{x:.3g} x {y:.3g} px of the picture', 'samples': f'{field.kernel_size[0]} x {field.kernel_size[1]}, {field.support}'}
-
-
-@dataclass(frozen=True)
-class Filtered:
-    """A picture through a metric convolution with uniform weights."""
-
-    image: Tensor
-    """``Tensor[C, rows, columns]``"""
-    before: float
-    """PSNR of the noisy picture, in dB; infinite without noise"""
-    after: float
-
-
-@torch.no_grad()
-def filter_picture(field: Field, noisy: Tensor, clean: Tensor) -> Filtered:
-    """The mean of ``noisy`` over the samples of every cell of the field, and how near to ``clean`` both are.
-
-    Args:
-        noisy, clean: ``Tensor[C, H, W]``; they are resized to what the convolution of the field sees.
-    """
-    seen, target = noisy[None], clean[None]
-    if field.input_size:
-        seen, target = _resized(seen, field.input_size), _resized(target, field.input_size)
-    before = psnr(seen, target)
-    channels, (rows, columns) = seen.shape[1], field.kernel_size
-    (above, below), (left, right) = field.sides or (_halves(rows), _halves(columns))
-    weight = seen.new_full((channels, 1, rows, columns), 1 / (rows * columns))
-    out = functional.metric_conv2d(
-        pad(seen, (left, right, above, below)),
-        field.metric.to(seen.dtype).contiguous(),
-        weight,
-        support=field.support,
-        norm=field.norm,
-        stride=field.stride,
-        dilation=field.dilation,
-        groups=channels,
-    )[0]
-    return Filtered(out, before, psnr(out[None], _resized(target, (out.shape[1], out.shape[2]))))
-
-
-def _halves(taps: int) -> tuple[int, int]:
-    return (taps - 1) // 2, taps // 2
-
-
-def _resized(images: Tensor, size: tuple[int, int]) -> Tensor:
-    return images if tuple(images.shape[2:]) == size else interpolate(images, size, mode='bilinear', align_corners=False, antialias=True)

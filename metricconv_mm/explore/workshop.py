@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from torch import Tensor
 
 from .controls import Controls
 from .fields import Field, handmade_field
+from .filters import Filtered, filter_geodesic, filter_tangent, region_around
 from .model import Trained
 from .pictures import BUNDLED, Picture, shrink, with_noise
-from .views import Balls, Filtered, balls_at, filter_picture
+from .turns import Turns
+from .views import Balls, balls_at
 
 #: opened pictures that are kept
 PICTURES = 8
+#: pictures through geodesic balls that are kept, to compare them
+RESULTS = 8
+#: seconds for which the controls rest before geodesic balls are averaged
+REST = 0.25
+
+
+#: (x, y) as shares of the width and the height: it stays where it is when the picture is shrunk
+Spot = tuple[float, float]
+MIDDLE = (0.5, 0.5)
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,11 @@ class Scene:
     clean: Tensor
     field: Field
     note: str
+
+    def point(self, at: Spot | None) -> tuple[float, float]:
+        """(x, y) of a spot, in pixels of the picture."""
+        (x, y), (rows, columns) = at or MIDDLE, self.seen.shape[1:]
+        return x * columns - 0.5, y * rows - 0.5
 
 
 class Workshop:
@@ -44,9 +59,10 @@ class Workshop:
         self._numbers = itertools.count()
         self._bundled = {name: make() for name, make in BUNDLED.items()}
         self.first = self.add(first) if first else next(iter(BUNDLED))
-        # hooks on a model are no thing for two threads, and one thread is enough for the cores
-        self._lock = threading.Lock()
+        # hooks on a model are no thing for two threads, and one thread is enough for the cores; but nobody waits for geodesic balls who wants others
+        self._quick, self._slow = Turns(), Turns()
         self._scene = lru_cache(maxsize=8)(self._new_scene)
+        self._geodesic: OrderedDict[tuple, Filtered] = OrderedDict()
 
     def add(self, picture: Picture) -> str:
         """The key of a picture from now on."""
@@ -67,18 +83,48 @@ class Workshop:
             raise ValueError('This picture is not kept any more: open it again')
         return picture
 
-    def balls(self, key: str, side: int, x: float | None, y: float | None, controls: Controls) -> tuple[Scene, Balls]:
-        """The picture's scene, and the balls at a pixel of it, None for its middle."""
-        with self._lock:
-            scene = self._scene(key, side, controls)
-            rows, columns = scene.seen.shape[1:]
-            return scene, balls_at(scene.field, columns / 2 if x is None else x, rows / 2 if y is None else y, controls)
+    def balls(self, key: str, side: int, at: Spot | None, controls: Controls, who: str = '') -> tuple[Scene, Balls]:
+        """The picture's scene, and the balls at a spot of it, None for its middle.
 
-    def filtered(self, key: str, side: int, controls: Controls) -> Filtered:
-        """The picture through the metric convolution."""
-        with self._lock:
+        Args:
+            who: of the requests of one asker the newest alone is computed.
+
+        Raises:
+            Superseded: when it asked again meanwhile.
+        """
+        with self._quick.turn(f'balls {who}', self._quick.ask(f'balls {who}')):
             scene = self._scene(key, side, controls)
-            return filter_picture(scene.field, scene.seen, scene.clean)
+            return scene, balls_at(scene.field, *scene.point(at), controls)
+
+    def spot(self, key: str, side: int, at: Spot | None, controls: Controls, who: str = '') -> Spot | None:
+        """Around which spot :meth:`filtered` has to be asked for: None when it is the whole picture that is filtered."""
+        if controls.over == 'tangent':
+            return None
+        with self._quick.turn(f'spot {who}', self._quick.ask(f'spot {who}')):
+            scene = self._scene(key, side, controls)
+        return (at or MIDDLE) if region_around(scene.field, *scene.point(at)) else None
+
+    def filtered(self, key: str, side: int, controls: Controls, at: Spot | None = None, who: str = '') -> Filtered:
+        """The picture through the metric convolution, over geodesic balls only around a spot if it is large.
+
+        Raises:
+            Superseded: as :meth:`balls`.
+        """
+        # also when it will not be used: slow computations of what was asked for before are void
+        ticket = self._slow.ask(who)
+        with self._quick.turn(f'filtered {who}', self._quick.ask(f'filtered {who}')):
+            scene = self._scene(key, side, controls)
+            if controls.over == 'tangent':
+                return filter_tangent(scene.field, scene.seen, scene.clean)
+        with self._slow.turn(who, ticket, REST):
+            # whether the ball is shown makes no difference
+            asked = key, side, replace(controls, geodesic=True), at
+            if asked not in self._geodesic:
+                region = region_around(scene.field, *scene.point(at))
+                self._geodesic[asked] = filter_geodesic(scene.field, scene.seen, scene.clean, controls, region)
+                while len(self._geodesic) > RESULTS:
+                    self._geodesic.popitem(last=False)
+            return self._geodesic[asked]
 
     def _new_scene(self, key: str, side: int, controls: Controls) -> Scene:
         picture, note = shrink(self.picture(key), side)

@@ -79,7 +79,7 @@ def _as_float(picture: Image.Image, path: Path) -> Tensor:
     elif picture.mode not in ('L', 'RGB'):
         picture = picture.convert('L' if picture.mode == '1' else 'RGB')
     array = np.array(picture)
-    return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).float() / 255
+    return torch.from_numpy(array.reshape(*array.shape[:2], -1)).permute(2, 0, 1).float().div_(255)
 
 
 def _luma(image: Tensor) -> Tensor:

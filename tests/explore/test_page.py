@@ -145,6 +145,42 @@ def test_shapes_have_controls_of_their_own(page):
     assert 'needs less than 0.5' in page.text('message')
 
 
+def test_the_same_click_counts_again_and_arrow_keys_move_the_pixel(page, tmp_path):
+    page.changed('numbers', lambda: page.click(192, 64))
+    page.changed('numbers', lambda: page.choose('sample', 'Photograph'))
+    page.changed('numbers', lambda: page.choose('sample', 'Shapes'))
+    page.changed('numbers', lambda: page.click(192, 64))
+    assert 'row 64, column 192' in page.text('numbers')
+    page.page.focus('#picture-graph')
+    for key, where in (('ArrowLeft', 'row 64, column 191'), ('Shift+ArrowDown', 'row 74, column 191')):
+        page.changed('numbers', lambda key=key: page.page.keyboard.press(key))
+        assert where in page.text('numbers')
+    # where it was, in a quarter of the pixels
+    page.changed('numbers', lambda: page.choose('side', '64 px'))
+    assert 'row 18, column 47' in page.text('numbers')
+
+
+def test_geodesic_balls_are_averaged_on_request(page, tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30), dtype=np.uint8)).save(tmp_path / 'small.png')
+    page.changed('filtered-graph-caption', lambda: page.open(tmp_path / 'small.png'))
+    before = page.picture('filtered-graph')
+    page.changed('filtered-graph-caption', lambda: page.choose('over', 'geodesic'))
+    assert 'dB PSNR' in page.text('filtered-graph-caption') and page.picture('filtered-graph') != before
+
+
+def test_controls_have_names(page):
+    names = page.page.evaluate('() => [...document.querySelectorAll(".row [role=slider], .row button")].map(control => control.ariaLabel)')
+    assert 'Asymmetry' in names and 'Average over: tangent balls' in names and all(names)
+
+
+def test_a_server_that_is_gone_is_a_message(page):
+    page.page.route('**/_dash-update-component*', lambda route: route.abort())
+    page.changed('message', lambda: page.click(70, 80))
+    assert 'does not answer' in page.text('message')
+    # what the browser says of it is what was asked for
+    page.problems.clear()
+
+
 def test_an_asymmetry_of_one_is_a_message(page):
     shown = page.trace('tangent')
     page.changed('message', lambda: page.press('asymmetry', 'End'))

@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 
 pytest.importorskip('matplotlib')
+from metricconv_mm.explore import filters
 from metricconv_mm.explore.controls import Controls
-from metricconv_mm.explore.pictures import BUNDLED, Picture, from_file, from_upload, shrink, with_noise
+from metricconv_mm.explore.pictures import BUNDLED, SIDES, Picture, from_file, from_upload, shrink, with_noise
 from metricconv_mm.explore.workshop import PICTURES, Workshop
 
 
@@ -40,7 +41,7 @@ def test_uploads(array, shape):
     picture = from_upload(data_url(array), 'mine.png')
     assert picture.image.shape == shape and 0 <= picture.image.min() <= picture.image.max() <= 1 and picture.name == 'mine.png'
     workshop = Workshop()
-    scene, balls = workshop.balls(workshop.add(picture), 64, None, None, Controls())
+    scene, balls = workshop.balls(workshop.add(picture), 64, None, Controls())
     assert scene.seen.shape == shape and np.isfinite(balls.tangent).all()
 
 
@@ -65,7 +66,15 @@ def test_large_pictures_are_shrunk_and_said_to_be(tmp_path):
     small, note = shrink(wide, 60)
     assert small.size == (20, 60) and note == 'shrunk from 90 x 30 to 60 x 20 pixels'
     assert shrink(wide, 90) == (wide, '')
+    # twice is as once
+    assert shrink(small, 15)[1] == 'shrunk from 90 x 30 to 15 x 5 pixels' and shrink(small, 60)[1] == note
     assert shrink(Picture('line', torch.zeros(1, 1, 500)), 50)[0].size == (1, 50)
+
+
+def test_no_more_is_kept_than_can_be_asked_for(tmp_path):
+    Image.fromarray(np.zeros((1000, 2000), np.uint8)).save(tmp_path / 'large.png')
+    large = from_file(tmp_path / 'large.png')
+    assert max(large.size) == max(SIDES) and shrink(large, max(SIDES))[1] == 'shrunk from 2000 x 1000 to 384 x 192 pixels'
 
 
 def test_noise_stays_the_same():
@@ -82,4 +91,23 @@ def test_a_workshop_keeps_the_newest_pictures():
     with pytest.raises(ValueError, match='open it again'):
         workshop.picture(keys[0])
     with pytest.raises(ValueError, match='CONFIG CHECKPOINT'):
-        workshop.balls('shapes', 32, 0, 0, Controls('layer'))
+        workshop.balls('shapes', 32, None, Controls('layer'))
+
+
+def test_a_chosen_spot_stays_where_it_is_when_the_picture_is_shrunk():
+    workshop, spot = Workshop(), (0.75, 0.25)
+    for side in (256, 64):
+        assert workshop.balls('shapes', side, spot, Controls(geodesic=False))[1].centre == pytest.approx((0.75 * side, 0.25 * side), abs=1)
+
+
+def test_geodesic_balls_are_averaged_around_the_spot_of_a_large_picture(monkeypatch):
+    workshop, spot = Workshop(), (0.5, 0.5)
+    over = Controls(over='geodesic', kernel_size=1)
+    assert workshop.spot('shapes', 64, spot, over) is None and workshop.spot('shapes', 64, spot, Controls()) is None
+    monkeypatch.setattr(filters, 'MOST', 60**2)
+    monkeypatch.setattr(filters, 'MOST_IN_PYTHON', 60**2)
+    assert workshop.spot('shapes', 64, None, over) == spot
+    part = workshop.filtered('shapes', 64, over, spot)
+    assert not part.whole and part.image.shape == (3, 6, 6) and part.corner == (29, 29)
+    # asked for again it is there
+    assert workshop.filtered('shapes', 64, Controls(over='geodesic', kernel_size=1, geodesic=False), spot) is part
