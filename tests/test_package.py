@@ -23,7 +23,7 @@ ALLOWED = {
     'denoising': {'geometry', 'functional', 'layers'},
     'visualization': {'geometry', 'layers', 'denoising'},
     'integrations': {'geometry', 'functional', 'layers', 'surgery', 'transfer', 'denoising', 'ops', 'visualization', 'collect_env'},
-    'explore': {'geometry', 'functional', 'layers', 'denoising', 'visualization', 'integrations'},
+    'explore': {'geometry', 'ops', 'functional', 'layers', 'denoising', 'visualization', 'integrations'},
 }
 CORE = ('geometry', 'ops', 'functional', 'layers', 'surgery', 'denoising')
 

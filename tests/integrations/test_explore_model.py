@@ -34,7 +34,7 @@ def test_layers_predict_the_metric(trained):
     sizes = {}
     for layer in list(trained.layers)[:3]:
         controls = Controls('layer', layer=layer, geodesic=False)
-        scene, balls = workshop.balls(workshop.first, 48, 10, 30, controls)
+        scene, balls = workshop.balls(workshop.first, 48, (10.5 / 48, 30.5 / 48), controls)
         assert torch.allclose(scene.seen, workshop.picture(workshop.first).image, atol=1 / 255)
         field, inside = scene.field, balls.centre
         assert max(abs(inside[0] - 10) / field.pitch[0], abs(inside[1] - 30) / field.pitch[1]) <= 0.5 + 1e-6

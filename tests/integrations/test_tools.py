@@ -69,7 +69,7 @@ def test_predictions_are_dumped_and_flipped(trained, run_tool, tiny_config, tmp_
 def test_norms_are_drawn_and_what_is_no_metric_is_refused(run_tool, tmp_path):
     run_tool('tools/draw_norms.py', '--drift', 0, 1, '--out', tmp_path / 'norms.png')
     assert (tmp_path / 'norms.png').stat().st_size > 10_000
-    assert 'expected a positive definite one' in run_tool('tools/draw_norms.py', '--matrix', 1, 2, 1, fails=True)
+    assert 'expected a positive definite matrix' in run_tool('tools/draw_norms.py', '--matrix', 1, 2, 1, fails=True)
 
 
 def test_options_reach_the_run(run_tool, tiny_config, tmp_path):
