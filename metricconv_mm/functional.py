@@ -238,9 +238,6 @@ def geodesic_conv2d(
     if weight.dim() != 4:
         raise ValueError(f'expected weight [C_out, C_in / groups, rows, columns], got weight.shape={tuple(weight.shape)}')
     size = (weight.shape[2], weight.shape[3])
-    out = output_size(input.shape[2:], size, pair(stride), pair(padding), pair(dilation))
-    if metric.shape[2:] != out:
-        raise ValueError(f'expected metric [N, 5 x groups, {out[0]}, {out[1]}], at the size of the output, got metric.shape={tuple(metric.shape)}')
     samples = geodesic_ball(
         metric,
         size,
@@ -256,6 +253,10 @@ def geodesic_conv2d(
         eps=eps,
         flow_eps=flow_eps,
     )
+    # whatever else does not fit, deform_conv2d says
+    out = output_size(input.shape[2:], size, pair(stride), pair(padding), pair(dilation)) if input.dim() == 4 else (0, 0)
+    if min(out) > 0 and metric.shape[2:] != out:
+        raise ValueError(f'expected metric [N, 5 x groups, {out[0]}, {out[1]}], at the size of the output, got metric.shape={tuple(metric.shape)}')
     grid = kernel_grid(size, pair(dilation), samples).repeat(samples.shape[1] // (size[0] * size[1]), 1)
     offset = (samples - grid[..., None, None]).flip(2).flatten(1, 2)
     return deform_conv2d(input, offset, weight, bias, stride=stride, padding=padding, dilation=dilation, groups=groups, mask=mask)

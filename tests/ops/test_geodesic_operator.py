@@ -194,3 +194,11 @@ def test_errors_say_what_fits(device):
         geodesic_conv2d(torch.ones(1, 1, 2, 2), torch.ones(1, 5, 2, 2), torch.ones(3, 3), **TIMES)
     with pytest.raises(ValueError, match=r'expected metric \[N, 5 x groups, 2, 2\].* got metric.shape=\(1, 5, 3, 3\)'):
         geodesic_conv2d(torch.ones(1, 1, 2, 2, device=device), torch.ones(1, 5, 3, 3, device=device), torch.ones(1, 1, 1, 1, device=device), **TIMES)
+    image, metric, weight = torch.ones(1, 1, 2, 2, device=device), torch.ones(1, 5, 2, 2, device=device), torch.ones(1, 1, 3, 3, device=device)
+    metric[:, 1:2] = metric[:, 3:] = 0
+    with pytest.raises(ValueError, match=r'expected input \[N, C, H, W\]'):
+        geodesic_conv2d(image[0], metric, weight, padding=1, **TIMES)
+    with pytest.raises(ValueError, match='no window fits'):
+        geodesic_conv2d(image, metric, weight, **TIMES)
+    with pytest.raises(ValueError, match='expected a spacing of at least 1 pixel, got spacing=0'):
+        geodesic_conv2d(image, metric, weight, stride=0, **TIMES)
